@@ -1,0 +1,1 @@
+"""The ClearTrace wire, without I/O: its operations, the shapes that travel, its errors."""
