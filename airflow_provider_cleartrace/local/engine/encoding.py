@@ -190,7 +190,9 @@ def _normal_scores(distinct: NDArray[np.float64], counts: NDArray[np.int64]) -> 
 
     middle = (np.cumsum(counts) - counts / 2) / counts.sum()
     if len(distinct) > _KNOTS:
-        kept = np.unique(np.searchsorted(middle, np.linspace(middle[0], middle[-1], _KNOTS)).clip(max=len(middle) - 1))
+        kept = np.unique(
+            np.searchsorted(middle, np.linspace(middle[0], middle[-1], _KNOTS)).clip(max=len(middle) - 1)
+        )
         distinct, middle = distinct[kept], middle[kept]
     scores = ndtri(middle)
     secants = np.diff(scores) / np.diff(distinct)
@@ -275,7 +277,10 @@ class LevelBlock:
         positions = {level: position for position, level in enumerate(self.column.categories)}
         missing = len(positions) if self.marks_gaps else -1
         codes = np.array(
-            [missing if level is None else positions.get(level, -1) for level in self.column.to_levels(values)],
+            [
+                missing if level is None else positions.get(level, -1)
+                for level in self.column.to_levels(values)
+            ],
             dtype=np.intp,
         )
         return (codes[:, None] == np.arange(self.width)).astype(np.float64)
@@ -367,7 +372,9 @@ class Encoder:
         for block in self.blocks:
             if block.column.name == name:
                 return block.encode(values)
-        raise InputError(f"unknown feature {name!r}; the model's features are {[c.name for c in self.features]}")
+        raise InputError(
+            f"unknown feature {name!r}; the model's features are {[c.name for c in self.features]}"
+        )
 
     def contract(self, gradient: NDArray[np.float64], encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bring gradients from encoded columns back to features.
@@ -428,7 +435,8 @@ class Encoder:
         """Read what `to_json` wrote."""
         return cls(
             tuple(
-                _block_from_json(column, block) for column, block in zip(features, document["blocks"], strict=True)
+                _block_from_json(column, block)
+                for column, block in zip(features, document["blocks"], strict=True)
             ),
             document["scaling"],
         )

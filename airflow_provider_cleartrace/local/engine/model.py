@@ -208,11 +208,12 @@ class Model:
             with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
                 reference = arrays["reference"]
             reference_columns = json.loads((folder / _REFERENCE_TABLE).read_text(encoding="utf-8"))
-            scorer = BoostedTrees if document["predictor"] == BoostedTrees.kind else KernelMachine
+            encoder = Encoder.from_json(document["encoder"], schema.features)
+            boosted = document["predictor"] == BoostedTrees.kind
             return cls(
                 schema=schema,
-                encoder=Encoder.from_json(document["encoder"], schema.features),
-                predictor=scorer.load(folder),
+                encoder=encoder,
+                predictor=BoostedTrees.load(folder, encoder) if boosted else KernelMachine.load(folder),
                 calibration=calibration_from_json(document["calibration"]),
                 metrics=document["metrics"],
                 trials=tuple(document["trials"]),

@@ -77,9 +77,13 @@ class Column:
                 numbers[row] = read(value)
             except ValueError:
                 wanted = "an ISO date" if self.kind == "datetime" else "a number"
-                raise InputError(f"column {self.name!r}, row {row}: expected {wanted}, found a text") from None
+                raise InputError(
+                    f"column {self.name!r}, row {row}: expected {wanted}, found a text"
+                ) from None
         if np.isinf(numbers).any():
-            raise InputError(f"column {self.name!r} holds an infinite number; replace it or leave the cell empty")
+            raise InputError(
+                f"column {self.name!r} holds an infinite number; replace it or leave the cell empty"
+            )
         return numbers
 
     def to_levels(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -117,7 +121,9 @@ class Column:
         number = float(value)
         if self.kind == "datetime":
             moment = _EPOCH + number * _DAY
-            return moment.date().isoformat() if number.is_integer() else moment.replace(tzinfo=None).isoformat()
+            return (
+                moment.date().isoformat() if number.is_integer() else moment.replace(tzinfo=None).isoformat()
+            )
         return round(number) if self.kind == "integer" else number
 
     def to_json(self) -> dict[str, Any]:
@@ -212,12 +218,16 @@ def infer_schema(
 
 def _checked_wish(table: Table, name: str, wish: Mapping[str, Any]) -> Mapping[str, Any]:
     if name not in table:
-        raise InputError(f"feature_schema names {name!r}, which is no feature column; these are {list(table.names)}")
+        raise InputError(
+            f"feature_schema names {name!r}, which is no feature column; these are {list(table.names)}"
+        )
     if not isinstance(wish, Mapping):
         raise InputError(f'feature_schema[{name!r}] must be an object such as {{"dtype": "category"}}')
     unknown = sorted(set(wish) - {"dtype", "categories"})
     if unknown:
-        raise InputError(f"feature_schema[{name!r}] has unknown keys {unknown}; known are 'dtype' and 'categories'")
+        raise InputError(
+            f"feature_schema[{name!r}] has unknown keys {unknown}; known are 'dtype' and 'categories'"
+        )
     dtype = wish.get("dtype", "category" if "categories" in wish else None)
     if dtype not in (*get_args(Kind), _IGNORE):
         raise InputError(
@@ -266,7 +276,9 @@ def _with_moments(column: Column, numbers: NDArray[np.float64]) -> Column:
     if not len(present):
         return replace(column, minimum=0.0, maximum=0.0, mean=0.0, std=0.0)
     if column.kind == "integer" and not (present == np.round(present)).all():
-        raise InputError(f"column {column.name!r} is declared integer, but holds fractions; use the dtype 'number'")
+        raise InputError(
+            f"column {column.name!r} is declared integer, but holds fractions; use the dtype 'number'"
+        )
     low, high = float(present.min()), float(present.max())
     # Round-off must not give a constant column a spread.
     std = float(present.std()) if high > low else 0.0

@@ -47,7 +47,9 @@ def column_array(name: str, values: Iterable[Any]) -> NDArray[Any]:
         return _objects([_text(cell) for cell in cells])
     if kinds == {bool}:
         return _objects(cells)
-    return _finite(name, np.array([math.nan if cell is None else float(cell) for cell in cells], dtype=np.float64))
+    return _finite(
+        name, np.array([math.nan if cell is None else float(cell) for cell in cells], dtype=np.float64)
+    )
 
 
 def is_missing(values: NDArray[Any]) -> NDArray[np.bool_]:
