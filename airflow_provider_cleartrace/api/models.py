@@ -87,23 +87,25 @@ class UploadResult(Result):
 
 
 class JobResult(Result):
-    """A submitted job, and after a wait its end."""
+    """A submitted job, after a wait its end; ``job_id`` tells jobs of one model apart (ClearTrace Local)."""
 
     model_id: str
     status: str
     message: str | None = None
+    job_id: str | None = None
 
 
 class StatusResult(Result):
     """Where a model's job stands. ``status``: ``pending``, ``running``, ``completed``, ``failed``.
 
     ``job`` names whose status it is (``upload``, ``fit``, ``fit_distill``, ``segment``, ``narrative``) where
-    the server says so; ``progress`` is a share in [0, 1].
+    the server says so, ``job_id`` which one; ``progress`` is a share in [0, 1].
     """
 
     model_id: str
     status: str
     job: str | None = None
+    job_id: str | None = None
     progress: float | None = None
     message: str | None = None
     error: str | None = None

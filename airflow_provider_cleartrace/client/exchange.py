@@ -1,0 +1,83 @@
+"""What a flow yields and receives: requests, sleeps and answers, free of any HTTP library."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, TypeAlias, TypeVar, cast
+
+BLOCK = 256 * 1024
+"""Bytes read from a file at a time while it is sent: large enough for throughput, too small to matter."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FileBody:
+    """The bytes of an open file from ``start`` on: ``size`` of them, from the beginning at every attempt."""
+
+    file: BinaryIO
+    start: int
+    size: int
+
+    def rewind(self) -> None:
+        """Go back to the first byte, so that a second attempt never sends the tail."""
+        self.file.seek(self.start)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes, a block at a time."""
+        self.rewind()
+        while block := self.file.read(BLOCK):
+            yield block
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. A ``presigned`` one carries its own signature: no key, and its URL is a secret."""
+
+    operation: str
+    method: str
+    url: str = field(repr=False)
+    timeout: float
+    content: bytes | FileBody | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    authenticated: bool = True
+    presigned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds of the ``Retry-After`` header where it is a number; a date is left to the backoff."""
+        try:
+            return max(0.0, float(self.headers["retry-after"]))
+        except (KeyError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait this many seconds."""
+
+    seconds: float
+
+
+Flow: TypeAlias = Generator[Request | Sleep, Answer | None, T]
+"""A call as a generator: it yields what is to be done and receives the answer, or the error thrown in."""
+
+
+def exchange(request: Request) -> Flow[Answer]:
+    """Yield one request and return its answer."""
+    return cast(Answer, (yield request))
+
+
+def pause(seconds: float) -> Flow[None]:
+    """Yield one sleep."""
+    yield Sleep(seconds)

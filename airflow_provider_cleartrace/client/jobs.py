@@ -1,0 +1,165 @@
+"""Jobs as flows: submitted exactly once, looked at one by one, waited for."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar, cast
+
+import pydantic_core
+
+from airflow_provider_cleartrace.api import models, operations
+from airflow_provider_cleartrace.api.errors import (
+    ConflictError,
+    NotFoundError,
+    OuterProductError,
+    ServerError,
+    TransportError,
+)
+from airflow_provider_cleartrace.api.operations import Operation
+from airflow_provider_cleartrace.client.exchange import Answer, Flow, pause
+from airflow_provider_cleartrace.client.polling import COMPLETED, MISSING_GRACE, Ended, Patience, Poller
+from airflow_provider_cleartrace.client.retry import (
+    REQUEST_BACKOFF,
+    is_transient,
+    provably_without_effect,
+    retry_after_of,
+)
+from airflow_provider_cleartrace.client.session import Session, answer_of, call
+
+R = TypeVar("R", bound=models.Result)
+
+
+def status_of(session: Session, model_id: str, job: str | None = None) -> Flow[models.StatusResult]:
+    """One look at the status word of a model; ``job`` asks a server that can tell jobs apart for that one."""
+    query = f"?job={job}" if job else ""
+    return (yield from call(session, operations.STATUS, model_id=model_id, query=query))
+
+
+def submit(
+    session: Session, operation: Operation[models.JobResult], body: models.Body, model_id: str | None
+) -> Flow[models.JobResult]:
+    """Start a job exactly once.
+
+    A submit whose answer was lost is repeated only under an id that the caller chose (``model_id``), and only
+    when the model's status shows that it had no effect; a job that did start is the answer.
+    """
+    path_id = model_id if "{model_id}" in operation.path else None
+    job = cast(str, operation.job)
+    before = None if model_id is None else (yield from _job_known(session, model_id, job))
+    for attempt in range(session.settings.max_retries + 1):
+        try:
+            return (yield from call(session, operation, model_id=path_id, body=body))
+        except (TransportError, ServerError) as error:
+            if model_id is None or provably_without_effect(error):
+                raise
+            found = yield from _job_known(session, model_id, job)
+            if found is not None and found != before:
+                return models.JobResult(
+                    model_id=model_id, status=found.status, message=found.message, job_id=found.job_id
+                )
+            if attempt == session.settings.max_retries or not is_transient(error):
+                raise
+            delay = REQUEST_BACKOFF.delay(attempt, retry_after_of(error))
+        yield from pause(delay)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _job_known(session: Session, model_id: str, job: str) -> Flow[models.StatusResult | None]:
+    """What the server knows of this job of the model, or None where it knows none."""
+    try:
+        status = yield from status_of(session, model_id, job)
+    except NotFoundError:
+        return None
+    return None if status.job not in {job, None} else status
+
+
+def observe(session: Session, model_id: str, job: str) -> Flow[models.StatusResult]:
+    """One look at one job of a model.
+
+    A fit owns the model's status word. A segmentation or narrative shares it with other jobs, so unless the
+    server says whose status it is, the artefact itself is asked, and the word only tells of a failure.
+
+    Raises:
+        NotFoundError: no such model, or no such job of it.
+    """
+    artefact = operations.ARTEFACTS.get(job)
+    status = yield from status_of(session, model_id, job)
+    if artefact is None or status.job == job:
+        return status
+    try:
+        answer = yield from answer_of(session, artefact, model_id=model_id)
+    except (NotFoundError, ConflictError):
+        if status.status == COMPLETED:
+            raise
+        return status
+    shown = _shown_status(answer)
+    return models.StatusResult(model_id=model_id, job=job, status=shown)
+
+
+def _shown_status(answer: Answer) -> str:
+    """The status of an artefact's answer: 202 and a non-terminal ``status`` key mean "not ready yet"."""
+    try:
+        content = pydantic_core.from_json(answer.content)
+    except ValueError:
+        content = None
+    word = content.get("status") if isinstance(content, dict) else None
+    if isinstance(word, str):
+        return word
+    return "running" if answer.status == 202 else COMPLETED
+
+
+def wait_for(
+    session: Session, model_id: str, job: str, *, missing: float = MISSING_GRACE
+) -> Flow[models.StatusResult]:
+    """Poll one job until it ends; ``missing`` is the time in which "no such job" is taken as "not yet".
+
+    Raises:
+        JobFailedError: the service ended the job as failed.
+        PollTimeoutError: the client's ``timeout`` ran out first.
+        OuterProductError: the status cannot be had any more; the job may still run.
+    """
+    started = time.time()
+    poller = Poller(
+        Patience(poll_interval=session.settings.poll_interval, missing=missing),
+        started=started,
+        deadline=started + session.settings.timeout,
+    )
+    while True:
+        status: models.StatusResult | None = None
+        try:
+            status = yield from observe(session, model_id, job)
+            verdict = poller.on_status(status, time.time())
+        except OuterProductError as error:
+            verdict = poller.on_error(error, time.time())
+        if isinstance(verdict, Ended):
+            if (error_found := verdict.error(model_id=model_id, job=job)) is not None:
+                raise error_found
+            return cast(models.StatusResult, status)
+        yield from pause(verdict.delay)
+
+
+def artefact(session: Session, operation: Operation[R], *, missing: float) -> Flow[R]:
+    """Wait until the job behind an artefact is done, then fetch it."""
+    model_id = session.attached()
+    yield from wait_for(session, model_id, cast(str, operation.artefact_of), missing=missing)
+    return (yield from call(session, operation, model_id=model_id))
+
+
+def cancel(session: Session, /) -> Flow[bool]:
+    """Ask the server to stop the current model's job.
+
+    Returns:
+        Whether the server could: the hosted service has no such call, and its jobs run on.
+    """
+    try:
+        yield from call(session, operations.CANCEL, model_id=session.attached())
+    except OuterProductError as error:
+        if error.status_code in {404, 405, 501}:
+            return False
+        raise
+    return True
+
+
+def current_status(session: Session, /) -> Flow[models.StatusResult]:
+    """Where the current model's latest job stands."""
+    return (yield from status_of(session, session.attached()))
