@@ -1,0 +1,139 @@
+# Everyday commands: `make` or `make help` lists them. Needs Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+PORT ?= 8787
+PYTEST_WORKERS ?= 2
+
+AIRFLOW_3_3 := 3.3.2
+AIRFLOW_2_11 := 2.11.2
+EXTRAS := local,dev,amazon
+
+BIN := .venv/bin
+BIN_2_11 := .venv-2.11/bin
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The caller's Airflow settings belong to another installation, and unwritten bytecode costs seconds on each start.
+$(foreach name,$(filter AIRFLOW_%,$(.VARIABLES)),$(eval unexport $(name)))
+unexport PYTHONDONTWRITEBYTECODE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# $(call install,environment,constraints file,extras): with pins, the build tools included.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@echo "Installing into $(1) from $(2); the first time takes a minute or two ..."
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --constraint $(2) hatchling editables
+	@$(1)/bin/python -m pip install --quiet --constraint $(2) --no-build-isolation --editable ".[$(3)]"
+endef
+
+# $(call resolve,Airflow's version,constraints file)
+define resolve
+	rm -rf .venv-resolve
+	$(PYTHON) -m venv .venv-resolve
+	.venv-resolve/bin/python -m pip install --quiet "apache-airflow==$(1)" hatchling editables --editable ".[$(EXTRAS)]"
+	.venv-resolve/bin/python -m pip check
+	echo "# Apache Airflow $(1) with the extras $(EXTRAS). Written by \`make constraints\`; do not edit." > $(2)
+	.venv-resolve/bin/python -m pip freeze --exclude-editable >> $(2)
+	! grep -nvE '^(#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+)$$' $(2)
+	rm -rf .venv-resolve
+endef
+
+##@ See it work
+
+.PHONY: demo
+demo: .venv/.demo-installed ## Run the example DAG on a real Airflow 3.3 and show what came out
+	@$(BIN)/python -m example_dags.demo run
+
+.PHONY: up
+up: .venv/.demo-installed ## Keep the same Airflow running, with its web UI, until Ctrl-C
+	@$(BIN)/python -m example_dags.demo up
+
+.PHONY: serve
+serve: .venv/.demo-installed ## Run ClearTrace Local alone, without a key, on loopback (PORT=8787)
+	@mkdir -p .demo/serve
+	$(BIN)/cleartrace-local serve --data-dir .demo/serve --port $(PORT)
+
+##@ Check a change
+
+.PHONY: test
+test: lint types imports test-3.3 docs test-system ## Everything on Airflow 3.3: style, types, imports, tests, docs
+
+.PHONY: test-all
+test-all: test test-2.11 ## The same, then the tests on Airflow 2.11
+
+.PHONY: test-3.3
+test-3.3: .venv/.test-installed ## Unit and integration tests on Airflow 3.3
+	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
+
+.PHONY: test-2.11
+test-2.11: .venv-2.11/.test-installed ## Unit and integration tests on Airflow 2.11
+	AIRFLOW_HOME=$(CURDIR)/.venv-2.11/airflow $(BIN_2_11)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
+
+.PHONY: test-system
+test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
+	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/python -m pytest tests/system
+
+.PHONY: lint
+lint: .venv/.test-installed ## Style of code (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: .venv/.test-installed ## Types (mypy, strict)
+	$(BIN)/mypy
+	$(BIN)/mypy --package example_dags.demo
+
+.PHONY: imports
+imports: .venv/.test-installed ## Which package may import which (import-linter)
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: .venv/.test-installed ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+##@ Build and measure
+
+.PHONY: docs
+docs: .venv/.test-installed ## The documentation, warnings being errors, in docs/_build/html
+	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+
+.PHONY: bench
+bench: .venv/.test-installed ## The measurements of benchmarks/, one after the other
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+.PHONY: constraints
+constraints: ## Resolve the pins in constraints/ afresh
+	$(call resolve,$(AIRFLOW_3_3),constraints/airflow-3.3.txt)
+	$(call resolve,$(AIRFLOW_2_11),constraints/airflow-2.11.txt)
+
+##@ Housekeeping
+
+.PHONY: clean
+clean: ## Remove the environments, what the demo wrote, and every cache
+	rm -rf .venv .venv-2.11 .venv-resolve .demo docs/_build build dist
+	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find airflow_provider_cleartrace benchmarks docs example_dags tests -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A second run finds these and installs nothing. The tests need more than the demo, in the same environment.
+.venv/.demo-installed: pyproject.toml constraints/airflow-3.3.txt
+	$(call install,.venv,constraints/airflow-3.3.txt,local)
+	@touch $@
+
+.venv/.test-installed: pyproject.toml constraints/airflow-3.3.txt
+	$(call install,.venv,constraints/airflow-3.3.txt,$(EXTRAS))
+	@touch .venv/.demo-installed $@
+
+.venv-2.11/.test-installed: pyproject.toml constraints/airflow-2.11.txt
+	$(call install,.venv-2.11,constraints/airflow-2.11.txt,local,dev)
+	@touch $@

@@ -1,0 +1,1 @@
+"""A whole Airflow with ClearTrace Local on this machine: ``make demo``, ``make up``, the system tests."""
