@@ -1,4 +1,4 @@
-"""The engine of ClearTrace Local: models on tables and what explains them. Pure numerics; knows nothing of HTTP."""
+"""The engine of ClearTrace Local: models on tables, and what explains them. Pure numerics."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Boosted trees (xgboost) as a scorer with gradients: a stated finite difference, never a Shapley value.
 
-A tree's derivative is zero almost everywhere, so the gradient of a quantity is the central difference over half a
-training standard deviation to each side. That is exactly the derivative averaged over that box, and it is what the
-model does when the value moves by a typical amount. Levels take exact differences.
+A tree's derivative is zero almost everywhere, so the gradient of a quantity is the central difference over
+half a training standard deviation to each side. That is exactly the derivative averaged over that box, and it
+is what the model does when the value moves by a typical amount. Levels take exact differences.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xgboost import Booster
 
 STEP = 0.5
-"""Half width of the difference, in training standard deviations: smaller steps see single splits, larger ones blur."""
+"""Half width of the difference, in training standard deviations: smaller steps see single splits."""
 
 _FILE = "booster.json"
 _MAX_ROUNDS = 500
@@ -36,11 +36,12 @@ _MAX_THREADS = 4
 
 @dataclass(frozen=True, eq=False)
 class BoostedTrees:
-    """A fitted booster; scores are its margins (log odds of class 1, or of every class; the value for regression).
+    """A fitted booster; its scores are margins: log odds of class 1 or of every class, or the value.
 
     Attributes:
         booster: xgboost's own model.
-        encoder: the encoder of its rows, with the "standard" scaling: one encoded unit is one standard deviation.
+        encoder: the encoder of its rows, with the "standard" scaling: one encoded unit is one standard
+            deviation.
     """
 
     kind: ClassVar[str] = "xgboost"
@@ -56,10 +57,11 @@ class BoostedTrees:
     def gradients(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Difference the scores, (n, p) -> (n, outputs, p).
 
-        Quantity: (f(x + h) - f(x - h)) / (distance moved), h = STEP standard deviations, both ends clipped to the
-        training range; 0 where that leaves no distance. Its gap mark: f(row with the gap) - f(row with the training
-        mean). Level: f(row with that level) - f(row), so that contracting with (level - frequencies) is the exact
-        contrast of the row's level against the training mix.
+        Quantity: (f(x + h) - f(x - h)) / (distance moved), h = STEP standard deviations, both ends clipped to
+            the
+        training range; 0 where that leaves no distance. Its gap mark: f(row with the gap) - f(row with the
+        training mean). Level: f(row with that level) - f(row), so that contracting with (level - frequencies)
+        is the exact contrast of the row's level against the training mix.
         """
         base = self.scores(encoded)
         gradients = np.zeros((len(encoded), base.shape[1], encoded.shape[1]))
@@ -110,7 +112,7 @@ class BoostedTrees:
 
 @dataclass(frozen=True)
 class BoostingParameters:
-    """What tuning searches over; the defaults are a cautious model for a few hundred to some thousand rows."""
+    """What tuning searches over; the defaults are a cautious model for small tables."""
 
     learning_rate: float = 0.08
     max_depth: int = 4

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, log_softmax, softmax
 
 _LOG_SLOPES = (-7.0, 7.0)
-"""Bounds of the logarithm of a slope: positive, so that ranking is kept, and finite when classes separate perfectly."""
+"""Bounds of the logarithm of a slope: positive, so that ranking is kept, and finite if classes separate."""
 
 
 class Calibration(Protocol):
@@ -63,8 +64,6 @@ class Platt:
 
     def predictions(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the probability of class 1, (n,)."""
-        from scipy.special import expit  # noqa: PLC0415  (kept out of the engine's import time)
-
         return np.asarray(expit(self.slope * scores[:, 0] + self.intercept))
 
     def to_json(self) -> dict[str, Any]:
@@ -74,13 +73,13 @@ class Platt:
 
 @dataclass(frozen=True)
 class TemperedSoftmax:
-    """Multiclass: softmax(rate * scores), one rate for all classes (Guo et al., ICML 2017; rate = 1 / temperature)."""
+    """Multiclass: softmax(rate * scores), rate = 1 / temperature (Guo et al., ICML 2017)."""
 
     rate: float
 
     def predictions(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the probability of every class, (n, k)."""
-        return np.exp(_log_softmax(self.rate * scores))
+        return np.asarray(softmax(self.rate * scores, axis=1))
 
     def to_json(self) -> dict[str, Any]:
         """Give the map as a JSON object."""
@@ -115,7 +114,7 @@ def fit_platt(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> Platt
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         slope = np.exp(parameters[0])
         logit = slope * z + parameters[1]
-        residual = 1 / (1 + np.exp(-logit)) - target
+        residual = expit(logit) - target
         value = np.mean(np.logaddexp(0, logit) - target * logit)
         return float(value), np.array([slope * np.mean(residual * z), np.mean(residual)])
 
@@ -140,12 +139,7 @@ def fit_tempered_softmax(scores: NDArray[np.float64], labels: NDArray[np.intp]) 
     spread = float(scores.std()) or 1.0
 
     def loss(log_rate: float) -> float:
-        return float(-np.mean((target * _log_softmax(np.exp(log_rate) / spread * scores)).sum(axis=1)))
+        return float(-np.mean((target * log_softmax(np.exp(log_rate) / spread * scores, axis=1)).sum(axis=1)))
 
     best = minimize_scalar(loss, bounds=_LOG_SLOPES, method="bounded")
     return TemperedSoftmax(float(np.exp(best.x)) / spread)
-
-
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

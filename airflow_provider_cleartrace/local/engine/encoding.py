@@ -1,12 +1,12 @@
 """Tables as matrices: scaling, levels, gaps, and the chain rule that brings gradients back to features.
 
-Every quantity takes one encoded column, and a second one (1 = gap) when its training column had gaps. Every category
-or boolean takes one column a level, and one for "missing" when its training column had gaps.
+Every quantity takes one encoded column, and a second one (1 = gap) when its training column had gaps. Every
+category or boolean takes one column a level, and one for "missing" when its training column had gaps.
 
 Gaps and strangers:
-    A gap in a quantity is encoded as the training mean. When the training column had no gaps that is all the model can
-    know; otherwise the gap column tells the model. A gap in a category is a level of its own if it was one at training.
-    A level (or a gap) unknown from training is all zeros.
+    A gap in a quantity is encoded as the training mean. When the training column had no gaps that is all the
+    model can know; otherwise the gap column tells the model. A gap in a category is a level of its own if it
+    was one at training. A level (or a gap) unknown from training is all zeros.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from airflow_provider_cleartrace.local.engine.errors import InputError
 from airflow_provider_cleartrace.local.engine.schema import Column
@@ -27,7 +28,7 @@ Scaling = Literal["standard", "robust", "quantile"]
 SCALINGS: tuple[Scaling, ...] = ("standard", "robust", "quantile")
 
 MAX_ENCODED_COLUMNS = 3000
-"""The learned metric is a square matrix of this size; beyond it, memory and time go into levels nobody can read."""
+"""The learned metric is a square matrix of this size; beyond it, memory and time go into sparse levels."""
 
 _CLIP = 3.0
 """The smooth clip keeps a robust score within +-3."""
@@ -76,7 +77,10 @@ class Affine:
 
 @dataclass(frozen=True)
 class SmoothClip:
-    """A robust score r = (value - centre) / scale, bent into +-3 by r / sqrt(1 + (r/3)^2) (Holzmueller et al., RealMLP, 2024)."""
+    """A robust score r = (value - centre) / scale, bent into +-3: r / sqrt(1 + (r/3)^2).
+
+    The bend is the one of RealMLP (Holzmueller, Grinsztajn and Steinwart, NeurIPS 2024).
+    """
 
     centre: float
     scale: float
@@ -87,7 +91,7 @@ class SmoothClip:
         return score / np.sqrt(1 + (score / _CLIP) ** 2)
 
     def slope(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give d(encoded)/d(value); the bend's derivative is (1 - (u/3)^2)^(3/2) in terms of its own result u."""
+        """Give d(encoded)/d(value); the bend u has the derivative (1 - (u/3)^2)^(3/2)."""
         return np.clip(1 - (encoded / _CLIP) ** 2, 0, None) ** 1.5 / self.scale
 
     def to_json(self) -> dict[str, Any]:
@@ -100,7 +104,8 @@ class NormalScores:
     """A monotone spline from quantiles of the column to normal scores, straight beyond its ends.
 
     Between knots it is the rational quadratic of Gregory and Delbourgo (IMA J. Numer. Anal. 2, 1982): once
-    differentiable, monotone, and with an inverse in closed form, so that slopes are exact at encoded values too.
+    differentiable, monotone, and with an inverse in closed form, so that slopes are exact at encoded values
+    too.
 
     Attributes:
         values: the knots, increasing; at least two.
@@ -169,8 +174,8 @@ class NormalScores:
 def fit_curve(scaling: Scaling, values: NDArray[np.float64]) -> Curve:
     """Fit the curve of one quantity to its training values (gaps allowed).
 
-    A column that is constant, or has too little spread in its middle half for the robust scale, falls back on the
-    plain standard deviation; a constant one is encoded as 0.
+    A column that is constant, or has too little spread in its middle half for the robust scale, falls back on
+    the plain standard deviation; a constant one is encoded as 0.
     """
     present = values[~np.isnan(values)]
     distinct, counts = np.unique(present, return_counts=True)
@@ -186,8 +191,6 @@ def fit_curve(scaling: Scaling, values: NDArray[np.float64]) -> Curve:
 
 
 def _normal_scores(distinct: NDArray[np.float64], counts: NDArray[np.int64]) -> Curve:
-    from scipy.special import ndtri  # noqa: PLC0415  (only this scaling needs it)
-
     middle = (np.cumsum(counts) - counts / 2) / counts.sum()
     if len(distinct) > _KNOTS:
         kept = np.unique(
@@ -235,7 +238,7 @@ class QuantityBlock:
         """Encode a table column; (n,) -> (n, width)."""
         numbers = self.column.to_numbers(values)
         gap = np.isnan(numbers)
-        scaled = self.curve.forward(np.where(gap, self.column.mean, numbers))
+        scaled = self.curve.forward(np.where(gap, self.column.mean or 0.0, numbers))
         return np.column_stack([scaled, gap]) if self.marks_gaps else scaled[:, None]
 
     def contract(self, gradient: NDArray[np.float64], encoded: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -258,8 +261,8 @@ class LevelBlock:
 
     Attributes:
         column: the feature.
-        frequencies: training share of every level, in the order of `column.categories`; the last one is the share of
-            gaps if `marks_gaps`.
+        frequencies: training share of every level, in the order of `column.categories`; the last one is the
+            share of gaps if `marks_gaps`.
         marks_gaps: whether "missing" is a level.
     """
 
@@ -283,10 +286,10 @@ class LevelBlock:
             ],
             dtype=np.intp,
         )
-        return (codes[:, None] == np.arange(self.width)).astype(np.float64)
+        return np.asarray(codes[:, None] == np.arange(self.width), dtype=np.float64)
 
     def contract(self, gradient: NDArray[np.float64], encoded: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn d/d(encoded) (..., width) into the contrast of the row's level against the training mix (...)."""
+        """Turn d/d(encoded) (..., width) into the row's contrast against the training mix (...)."""
         return np.asarray((gradient * (encoded - np.array(self.frequencies))).sum(axis=-1))
 
     def to_json(self) -> dict[str, Any]:
@@ -301,8 +304,8 @@ Block = QuantityBlock | LevelBlock
 class Encoder:
     """Tables to matrices and back from gradients to features; build one with `Encoder.fit`.
 
-    Encoded columns stand in the alphabetical order of the features' names, so that the order of the training table's
-    columns changes nothing, down to the last bit.
+    Encoded columns stand in the alphabetical order of the features' names, so that the order of the training
+    table's columns changes nothing, down to the last bit.
 
     Attributes:
         blocks: one block a feature, in the schema's order.
@@ -379,10 +382,11 @@ class Encoder:
     def contract(self, gradient: NDArray[np.float64], encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bring gradients from encoded columns back to features.
 
-        A quantity's entry is the derivative per training standard deviation of the column itself: the chain rule of
-        the scaling is applied. A category's or boolean's entry is the contrast of the row's level against the training
-        mix, gradient . (level - frequencies), which is linear in the gradient. A row with a gap in a quantity that had
-        gaps at training has the same contrast for the gap, for there is no value to move.
+        A quantity's entry is the derivative per training standard deviation of the column itself: the chain
+        rule of the scaling is applied. A category's or boolean's entry is the contrast of the row's level
+        against the training mix, gradient . (level - frequencies), which is linear in the gradient. A row
+        with a gap in a quantity that had gaps at training has the same contrast for the gap, for there is no
+        value to move.
 
         Args:
             gradient: (n, p) or (n, outputs, p), derivatives with respect to encoded columns.
@@ -402,8 +406,8 @@ class Encoder:
     def deviations(self, table: Table) -> NDArray[np.float64]:
         """Give what a driver multiplies a contracted gradient with: how far a row is from typical, (n, d).
 
-        A quantity's entry is (value - training mean) / training sd; for a category, a boolean and a gap that the model
-        was taught it is 1, for their contrast already compares with the training mix.
+        A quantity's entry is (value - training mean) / training sd; for a category, a boolean and a gap that
+        the model was taught it is 1, for their contrast already compares with the training mix.
         """
         deviations = np.ones((len(table), len(self.blocks)))
         for position, block in enumerate(self.blocks):
@@ -417,7 +421,8 @@ class Encoder:
     def units(self, table: Table) -> NDArray[np.float64]:
         """Give what a contracted gradient is divided by to be per unit of the column, (n, d).
 
-        The training sd for a quantity (1 for a constant one); 1 for levels and for gaps that the model was taught.
+        The training sd for a quantity (1 for a constant one); 1 for levels and for gaps that the model was
+        taught.
         """
         units = np.ones((len(table), len(self.blocks)))
         for position, block in enumerate(self.blocks):

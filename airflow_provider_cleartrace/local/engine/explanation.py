@@ -1,10 +1,12 @@
 """Local and global explanations from gradients of the raw score; what is explained is defined here, once.
 
-Explained quantity: the raw score, before calibration or clipping. Regression: the predicted value. Binary: the score of
-class 1. Multiclass: for drivers the score of the predicted class; for the AGOP the sum over all classes.
+Explained quantity: the raw score, before calibration or clipping. Regression: the predicted value. Binary:
+the score of class 1. Multiclass: for drivers the score of the predicted class; for the AGOP the sum over all
+classes.
 
-Units: a quantity's derivative is taken per training standard deviation of its column, so that columns compare. A
-category or boolean has no derivative; its entry is the contrast of the row's level against the training mix.
+Units: a quantity's derivative is taken per training standard deviation of its column, so that columns
+compare. A category or boolean has no derivative; its entry is the contrast of the row's level against the
+training mix.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ class Explanation:
     """Predictions of n rows and their explanation over d features.
 
     Attributes:
-        predictions: (n,): regression the value, binary the probability of class 1 (both equal `Model.predict`),
-            multiclass the probability of the predicted class.
-        local_agop: (n, d): the diagonal of each row's gradient outer product, i.e. squared gradients summed over
-            outputs; their square root if asked for.
+        predictions: (n,): regression the value, binary the probability of class 1 (both equal
+            `Model.predict`), multiclass the probability of the predicted class.
+        local_agop: (n, d): the diagonal of each row's gradient outer product, i.e. squared gradients summed
+            over outputs; their square root if asked for.
         local_drivers: (n, d), signed: positive pushes the explained score up.
         feature_names: the d features.
     """
@@ -44,9 +46,9 @@ def explain(model: Model, table: Table, *, use_sqrt: bool = True, raw_gradient: 
         model: a fitted model.
         table: n rows with the model's features.
         use_sqrt: whether `local_agop` is the root of the squared gradients, in units of the score.
-        raw_gradient: True: `local_drivers` is the derivative per unit of the column itself. False: that derivative
-            times (value - training mean), which is in units of the score and compares between columns. Levels have
-            the same contrast in both.
+        raw_gradient: True: `local_drivers` is the derivative per unit of the column itself. False: that
+            derivative times (value - training mean), which is in units of the score and compares between
+            columns. Levels have the same contrast in both.
 
     Raises:
         InputError: missing feature columns, or cells of the wrong type.

@@ -25,7 +25,8 @@ def validation_metrics(
 
     Returns:
         Regression: validation_r2, validation_rmse. Binary: validation_auc (absent if only one class occurs),
-        validation_accuracy, validation_log_loss, validation_brier. Multiclass: validation_accuracy, validation_log_loss.
+        validation_accuracy, validation_log_loss, validation_brier. Multiclass: validation_accuracy,
+        validation_log_loss.
     """
     if task == "regression":
         rmse = float(np.sqrt(np.mean((truth - predictions) ** 2)))

@@ -63,7 +63,8 @@ class Model:
         trials: the tuning log, one {"params": {...}, "loss": float} a step; the smallest loss was taken.
         notes: what the training did that its caller should know, one sentence each.
         config: the training configuration as a JSON object.
-        fidelity: only for a distilled student, on held-out rows: "r2" to the teacher and, for classes, "agreement".
+        fidelity: only for a distilled student, on held-out rows: "r2" to the teacher and, for classes,
+            "agreement".
         reference: encoded sample of the training table (validation rows included), (m, p), m <= 2,000.
         reference_table: the same rows as a table of the features.
     """
@@ -124,13 +125,10 @@ class Model:
         return self.predictions_from_scores(self.scores(self.encode(table)))
 
     def predicted_classes(self, predictions: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Give the class position of what `predict` returned, (n,): P(class 1) >= 0.5, or the largest probability.
-
-        For a classifier only.
-        """
+        """Give the class position of what a classifier predicted, (n,): P(class 1) >= 0.5, or the largest."""
         if predictions.ndim == 2:
-            return predictions.argmax(axis=1)
-        return (predictions >= 0.5).astype(np.intp)
+            return np.asarray(predictions.argmax(axis=1))
+        return np.asarray(predictions >= 0.5, dtype=np.intp)
 
     def gradients(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Differentiate the raw scores with respect to encoded columns, (n, p) -> (n, outputs, p).
@@ -154,7 +152,7 @@ class Model:
     def global_agop(self) -> NDArray[np.float64]:
         """The average gradient outer product over the reference, summed over outputs, (d, d)."""
         gradients = self.feature_gradients(self.reference)
-        agop = np.einsum("nod,noe->de", gradients, gradients) / len(gradients)
+        agop = np.asarray(np.einsum("nod,noe->de", gradients, gradients) / len(gradients))
         agop.setflags(write=False)
         return agop
 
@@ -171,7 +169,7 @@ class Model:
         return drivers
 
     def save(self, folder: Path) -> None:
-        """Write the model into a folder (created if need be): JSON and numpy arrays, nothing that runs code."""
+        """Write the model into a folder (created if need be): JSON and arrays, nothing that runs code."""
         folder.mkdir(parents=True, exist_ok=True)
         document = {
             "format_version": FORMAT_VERSION,
@@ -201,8 +199,8 @@ class Model:
             document = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
             if document["format_version"] != FORMAT_VERSION:
                 raise ModelFileError(
-                    f"{folder / _DOCUMENT} has format version {document['format_version']}, this engine reads "
-                    f"{FORMAT_VERSION}; train the model again"
+                    f"{folder / _DOCUMENT} has format version {document['format_version']}, this "
+                    f"engine reads {FORMAT_VERSION}; train the model again"
                 )
             schema = ModelSchema.from_json(document["schema"])
             with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:

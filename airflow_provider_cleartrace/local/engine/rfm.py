@@ -1,16 +1,16 @@
 """Recursive feature machine: kernel ridge regression whose metric is learned from its own gradients.
 
-Radhakrishnan, Beaglehole, Pandit and Belkin, "Mechanism for feature learning in neural networks and backpropagation-free
-machine learning models", Science 383 (2024). The kernel is k(x, z) = exp(-|x - z|_M / L) with
-|x - z|_M^2 = (x - z)^T M (x - z); M starts as the identity and becomes the average gradient outer product (AGOP) of the
-last fit, divided by its largest entry. Beyond `max_centers` rows the Nystroem method keeps one smooth function: a
-seeded random sample of the rows as centres, whitened by their own kernel matrix.
+Radhakrishnan, Beaglehole, Pandit and Belkin, "Mechanism for feature learning in neural networks and
+backpropagation-free machine learning models", Science 383 (2024). The kernel is k(x, z) = exp(-|x - z|_M / L)
+with |x - z|_M^2 = (x - z)^T M (x - z); M starts as the identity and becomes the average gradient outer
+product (AGOP) of the last fit, divided by its largest entry. Beyond `max_centers` rows the Nystroem method keeps
+one smooth function: a seeded random sample of the rows as centres, whitened by their own kernel matrix.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # it ships no types
 
 Floats = NDArray[np.floating[Any]]
-Loss = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 _FILE = "kernel.npz"
 _ITERATIONS = 5
@@ -36,9 +35,9 @@ _DOUBLE_PRECISION = 4000
 _AGOP_ROWS = 20_000
 """Rows that estimate the AGOP; the mean of more changes no digit that matters."""
 _KERNEL_ENTRIES = 8_000_000
-"""Kernel entries held at once (64 MB of float64): bounds the memory of prediction and gradients."""
+"""Entries of a kernel block or of a gradient block (64 MB of float64): bounds memory."""
 _JITTERS = (0.0, 1e-6, 1e-4, 1e-2)
-"""Added to the diagonal, in turn, until a Cholesky factor exists: duplicate rows make the kernel matrix singular."""
+"""Added to the diagonal, in turn, until a Cholesky factor exists, which duplicate rows can prevent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +72,8 @@ class KernelMachine:
     def gradients(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Differentiate f in closed form, (n, p) -> (n, outputs, p).
 
-        The gradient of one kernel is -(1/L) k/d M (z - centre). It has no limit at the centre itself, where the kernel
-        has its peak; that term is left out, which is what a symmetric difference gives there.
+        The gradient of one kernel is -(1/L) k/d M (z - centre). It has no limit at the centre itself, where
+        the kernel has its peak; that term is left out, which is what a symmetric difference gives there.
         """
         outputs = self.coefficients.shape[1]
         gradients = np.empty((len(encoded), outputs, encoded.shape[1]))
@@ -100,8 +99,8 @@ class KernelMachine:
             total += gradients.T @ gradients
         return total / len(encoded)
 
-    def rescaled(self, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> KernelMachine:
-        """Give the machine of factor * f + shift, both (outputs,)."""
+    def rescaled(self, factor: float, shift: NDArray[np.float64]) -> KernelMachine:
+        """Give the machine of factor * f + shift, shift (outputs,)."""
         dtype = self.root.dtype
         coefficients = (self.coefficients * factor).astype(dtype)
         offset = (self.offset * factor + shift).astype(np.float64)
@@ -130,25 +129,31 @@ class KernelMachine:
         return self.centers @ self.root
 
     def _distances(self, projected: Floats) -> Floats:
-        return np.sqrt(_squared_distances(projected, self._projected_centers))
+        return np.asarray(np.sqrt(_squared_distances(projected, self._projected_centers)))
 
     def _round_off(self, projected: Floats) -> Floats:
         """Distances (n, 1) below which a row and a centre are the same up to rounding."""
         squared = np.einsum("ij,ij->i", projected, projected)[:, None]
-        return np.sqrt(32 * np.finfo(projected.dtype).eps * (squared + 1e-12))
+        # Rounding enters the squared distance relative to the squared norms.
+        return np.asarray(np.sqrt(32 * np.finfo(projected.dtype).eps * (squared + 1e-12)))
 
     def _batches(self, n: int) -> Iterator[slice]:
-        size = max(1, _KERNEL_ENTRIES // max(1, len(self.centers)))
+        widest = max(len(self.centers), self.coefficients.shape[1] * len(self.root))
+        size = max(1, _KERNEL_ENTRIES // widest)
         return (slice(start, start + size) for start in range(0, n, size))
 
 
 @dataclass(frozen=True, eq=False)
 class FittedMachine:
-    """A machine, its validation loss, and the losses of every step of the metric (the first: identity metric)."""
+    """A machine and the validation losses of the metric's steps, the first with the identity metric."""
 
     machine: KernelMachine
-    loss: float
     losses: tuple[float, ...]
+
+    @property
+    def loss(self) -> float:
+        """The validation loss of the machine, the smallest of all steps."""
+        return min(self.losses)
 
 
 def fit_kernel_machine(
@@ -161,9 +166,10 @@ def fit_kernel_machine(
     ridge: float,
     max_centers: int,
     seed: int,
-    loss: Loss,
 ) -> FittedMachine:
-    """Fit kernel ridge regression and its metric in turn, and keep the step with the best validation loss.
+    """Fit kernel ridge regression and its metric in turn, and keep the best step.
+
+    The best step is the one with the smallest mean squared error on the validation rows.
 
     Args:
         encoded: training rows, (n, p).
@@ -174,7 +180,6 @@ def fit_kernel_machine(
         ridge: added to the kernel's diagonal.
         max_centers: rows up to which the fit is exact; beyond, that many Nystroem centres.
         seed: draws the centres and the rows of the AGOP.
-        loss: (scores, targets) -> what to make small.
     """
     random = np.random.default_rng(seed)
     n, p = encoded.shape
@@ -183,34 +188,35 @@ def fit_kernel_machine(
     dtype = np.float64 if len(centers) <= _DOUBLE_PRECISION else np.float32
     offset = targets.mean(axis=0)
     centred = (targets - offset).astype(dtype)
-    rows, centers = encoded.astype(dtype), centers.astype(dtype)
+    rows: Floats = encoded.astype(dtype)
+    centers = centers.astype(dtype)
     root: Floats = np.eye(p, dtype=dtype)
     losses: list[float] = []
-    best: KernelMachine | None = None
-    for step in range(_ITERATIONS + 1):
-        with blas_threads(len(centers)):
+    with blas_threads(len(centers)):
+        while True:
             coefficients = _solve(
                 rows @ root, centers @ root, centred, bandwidth, ridge, exact=n == len(centers)
             )
-        machine = KernelMachine(centers, coefficients, offset, root, bandwidth)
-        losses.append(loss(machine.scores(validation), validation_targets))
-        if best is None or losses[-1] <= min(losses):
-            best = machine
-        if step == _ITERATIONS or losses[-1] > _WORSENING * min(losses):
-            break
-        metric = machine.agop(agop_rows)
-        largest = np.abs(metric).max()
-        if largest <= 0:
-            break
-        root = _symmetric_root(metric / largest).astype(dtype)
-    return FittedMachine(best, min(losses), tuple(losses))
+            machine = KernelMachine(centers, coefficients, offset, root, bandwidth)
+            losses.append(float(np.mean((machine.scores(validation) - validation_targets) ** 2)))
+            if losses[-1] <= min(losses):
+                best = machine
+            if len(losses) > _ITERATIONS or losses[-1] > _WORSENING * min(losses):
+                break
+            metric = machine.agop(agop_rows)
+            largest = np.abs(metric).max()
+            if largest <= 0:
+                break
+            root = _symmetric_root(metric / largest).astype(dtype)
+    return FittedMachine(best, tuple(losses))
 
 
 def blas_threads(centers: int) -> AbstractContextManager[Any]:
     """Limit BLAS to one thread while a problem with this many centres is small."""
     if centers > _SMALL_PROBLEM:
         return nullcontext()
-    return _threadpools().limit(limits=1, user_api="blas")
+    limit: AbstractContextManager[Any] = _threadpools().limit(limits=1, user_api="blas")
+    return limit
 
 
 @functools.cache

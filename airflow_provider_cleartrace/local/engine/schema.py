@@ -19,7 +19,7 @@ Task = Literal["regression", "binary", "multiclass"]
 Label = bool | int | float | str
 
 MAX_CATEGORIES = 200
-"""Levels a text column may have before it is taken for an identifier or free text, which one-hot columns cannot learn from."""
+"""Levels a text column may have; with more it is an identifier or free text, of which levels tell nothing."""
 
 BOOLEAN_LEVELS = ("false", "true")
 
@@ -37,7 +37,8 @@ class Column:
 
     Attributes:
         name: the column's name.
-        kind: number, integer (all training values whole), boolean, category, or datetime (days since 1970-01-01 UTC).
+        kind: number, integer (all training values whole), boolean, category, or datetime (days since
+            1970-01-01 UTC).
         categories: the known levels of a category or boolean, as texts; empty for the other kinds.
         minimum: smallest training value (None for a category); datetimes in days.
         maximum: largest training value.
@@ -193,17 +194,17 @@ def infer_schema(
 ) -> tuple[Column, ...]:
     """Find out the kind, levels and moments of every feature column.
 
-    Numbers are integers when every value is whole; texts are datetimes when every one is an ISO date, otherwise
-    categories. A column without any value counts as the constant number 0.
+    Numbers are integers when every value is whole; texts are datetimes when every one is an ISO date,
+    otherwise categories. A column without any value counts as the constant number 0.
 
     Args:
         table: the feature columns, target left out.
-        feature_schema: name -> {"dtype": a kind or "ignore", "categories": levels of a category}; overrides what
-            the values suggest. "ignore" drops the column.
+        feature_schema: name -> {"dtype": a kind or "ignore", "categories": levels of a category}; overrides
+            what the values suggest. "ignore" drops the column.
 
     Raises:
-        InputError: an unknown name, key or dtype; values that do not fit the dtype; a text column with more than
-            MAX_CATEGORIES levels that was not declared; no column left.
+        InputError: an unknown name, key or dtype; values that do not fit the dtype; a text column with more
+            than MAX_CATEGORIES levels that was not declared; no column left.
     """
     wishes = {name: _checked_wish(table, name, wish) for name, wish in (feature_schema or {}).items()}
     columns = tuple(
@@ -254,8 +255,8 @@ def _column(name: str, values: NDArray[Any], wish: Mapping[str, Any]) -> Column:
     known = _levels(name, wish["categories"]) if "categories" in wish else tuple(sorted(set(levels) - {None}))
     if len(known) > MAX_CATEGORIES and not wish:
         raise InputError(
-            f"column {name!r} is text with {len(known)} different values, more than {MAX_CATEGORIES}: leave it out with "
-            f'feature_schema={{"{name}": {{"dtype": "ignore"}}}}, or force it with the dtype "category"'
+            f"column {name!r} is text with {len(known)} different values, more than {MAX_CATEGORIES}: leave "
+            f'it out with feature_schema={{"{name}": {{"dtype": "ignore"}}}}, or force it with "category"'
         )
     return replace(column, categories=known)
 

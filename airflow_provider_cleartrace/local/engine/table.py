@@ -15,17 +15,17 @@ from airflow_provider_cleartrace.local.engine.errors import InputError
 
 
 def number_text(value: float) -> str:
-    """Write a number as a level name: whole numbers without a decimal point, so that 1 and 1.0 are one level."""
+    """Write a number as a level name: without a decimal point if it is whole, so that 1 and 1.0 are one."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def column_array(name: str, values: Iterable[Any]) -> NDArray[Any]:
     """Bring the values of one column into its normal form.
 
-    Numbers become float64 with NaN for a gap. A column of booleans alone becomes an object array of True, False and
-    None; next to numbers booleans count as 1 and 0. As soon as one value is a text, the column is an object array of
-    texts and None, numbers written by `number_text`, booleans as "true" and "false", dates in ISO form. Blank texts
-    are gaps.
+    Numbers become float64 with NaN for a gap. A column of booleans alone becomes an object array of True,
+    False and None; next to numbers booleans count as 1 and 0. As soon as one value is a text, the column is
+    an object array of texts and None, numbers written by `number_text`, booleans as "true" and "false", dates
+    in ISO form. Blank texts are gaps.
 
     Args:
         name: the column's name, for messages.
@@ -55,7 +55,7 @@ def column_array(name: str, values: Iterable[Any]) -> NDArray[Any]:
 def is_missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Mark the gaps of a column in normal form; shape (n,)."""
     if values.dtype == np.float64:
-        return np.isnan(values)
+        return np.asarray(np.isnan(values))
     return np.array([value is None for value in values], dtype=np.bool_)
 
 
@@ -71,7 +71,8 @@ class Table:
     """Named columns of equal length; build one with `from_rows` or `from_columns`.
 
     Attributes:
-        columns: name -> 1-D array in the normal form of `column_array`, in the caller's order. Treat as read-only.
+        columns: name -> 1-D array in the normal form of `column_array`, in the caller's order. Treat as
+            read-only.
     """
 
     columns: Mapping[str, NDArray[Any]]
@@ -149,7 +150,8 @@ def _plain(name: str, value: Any) -> bool | float | str | None:
         number = float(value)
         return None if math.isnan(number) else number
     if isinstance(value, str):
-        return value if value.strip() else None
+        # numpy's own text type is a str too, but not for `column_array`.
+        return str(value) if value.strip() else None
     if value is None:
         return None
     if isinstance(value, datetime.date):

@@ -20,7 +20,7 @@ MIN_ROWS = 10
 MAX_CLASSES = 50
 """More classes are, as a rule, an identifier or a number that was meant for regression."""
 FEW_VALUES = 10
-"""An integer target with this many distinct values or fewer gets a note, for it may have been meant as classes."""
+"""An integer target with no more distinct values than this gets a note: it may have been meant as classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,9 @@ class Target:
 def read_target(name: str, values: Iterable[Any], wanted: TaskFamily | None) -> Target:
     """Infer the task of a target and bring its values into shape.
 
-    Texts, booleans and the numbers {0, 1} are classes. Every other numeric target is a regression, however few values
-    it has, unless classification is asked for: a count or a rating is never turned into classes silently.
+    Texts, booleans and the numbers {0, 1} are classes. Every other numeric target is a regression, however
+    few values it has, unless classification is asked for: a count or a rating is never turned into classes
+    silently.
 
     Args:
         name: the target's name, for messages.
@@ -54,8 +55,8 @@ def read_target(name: str, values: Iterable[Any], wanted: TaskFamily | None) -> 
         wanted: the task family asked for, None to infer it.
 
     Raises:
-        InputError: no values, too few of them, only one distinct value, more than MAX_CLASSES classes, or a text
-            target for a regression.
+        InputError: no values, too few of them, only one distinct value, more than MAX_CLASSES classes, or a
+            text target for a regression.
     """
     array = column_array(name, values)
     kept = ~is_missing(array)
@@ -80,8 +81,8 @@ def read_target(name: str, values: Iterable[Any], wanted: TaskFamily | None) -> 
             )
         if wanted is None and len(distinct) <= FEW_VALUES and all(float(v).is_integer() for v in distinct):
             notes.append(
-                f"The target {name!r} was read as a number although it has only {len(distinct)} distinct values; "
-                'ask for task="classification" if they are classes.'
+                f"The target {name!r} was read as a number, though it has only {len(distinct)} distinct "
+                'values; ask for task="classification" if they are classes.'
             )
         return Target("regression", (), present.astype(np.float64), kept, tuple(notes))
     if len(distinct) > MAX_CLASSES:

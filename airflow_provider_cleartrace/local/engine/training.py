@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -37,7 +37,7 @@ BaseModelType = Literal["xrfm", "xgboost"]
 FeatureSchema = Mapping[str, Mapping[str, Any]]
 
 REFERENCE_ROWS = 2000
-"""Rows a model keeps: enough for stable global drivers, rules and segments, small enough to store and to explain."""
+"""Rows a model keeps: enough for stable global drivers, rules and segments, and quick to explain."""
 
 _STEPS: dict[Mode, int] = {"fast": 1, "default": 8, "thorough": 30}
 _TEACHER = "prediction"
@@ -56,7 +56,8 @@ class FitConfig:
         base_model_type: "xrfm" (a kernel machine with a learned metric) or "xgboost".
         random_state: seed of the split, the search and the fits.
         validation_fraction: share of the rows held out, 0.05 to 0.5.
-        max_centers: rows up to which a kernel machine is exact, 50 to 20,000; beyond, that many Nystroem centres.
+        max_centers: rows up to which a kernel machine is exact, 50 to 20,000; beyond, that many Nystroem
+            centres.
         task: "regression" or "classification"; None: inferred, see `target.read_target`.
     """
 
@@ -108,9 +109,10 @@ def fit(
 ) -> Model:
     """Train a model on labelled rows.
 
-    Rows without a target are left out and counted. The others are split at random (stratified by class) into training
-    rows and validation rows; the latter choose the tuning step, fit the calibration of probabilities and give the
-    model's metrics. Column statistics and encodings come from both, since they do not see the target.
+    Rows without a target are left out and counted. The others are split at random (stratified by class) into
+    training rows and validation rows; the latter choose the tuning step, fit the calibration of probabilities
+    and give the model's metrics. Column statistics and encodings come from both, since they do not see the
+    target.
 
     Args:
         table: the features; a column named like the target is ignored.
@@ -165,25 +167,27 @@ def distill(
 ) -> Model:
     """Train a kernel machine that imitates a teacher's predictions on unlabelled rows.
 
-    Teacher values of shape (n,) that all lie in [0, 1] are probabilities of class 1: the student is binary, regresses on
-    the probability and predicts probabilities. Other values make a regression student; so do all values when
-    `config.task` is "regression". Shape (n, k) with rows that sum to 1 makes a multiclass student.
+    Teacher values of shape (n,) that all lie in [0, 1] are probabilities of class 1: the student is binary,
+    regresses on the probability and predicts probabilities. Other values make a regression student; so do all
+    values when `config.task` is "regression". Shape (n, k) with rows that sum to 1 makes a multiclass
+    student.
 
     Args:
         table: the feature columns the teacher saw, n rows.
         teacher: its predictions.
-        labels: true target values, one a row, gaps allowed. They only give the metrics and never change the student.
+        labels: true target values, one a row, gaps allowed. They only give the metrics and never change the
+            student.
         config: see FitConfig; None: its defaults. A student is always of the type "xrfm".
         feature_schema: see `infer_schema`.
         progress: called with a share in (0, 1] and a message as the training goes on.
 
     Returns:
-        A model whose `fidelity` holds, on held-out rows, "r2" of the student's raw scores against the teacher and, for
-        classes, "agreement": the share of rows with the same predicted class.
+        A model whose `fidelity` holds, on held-out rows, "r2" of the student's raw scores against the teacher
+        and, for classes, "agreement": the share of rows with the same predicted class.
 
     Raises:
-        InputError: teacher predictions of the wrong shape, with gaps, or constant; labels that do not fit; a table or
-            an option the caller can mend.
+        InputError: teacher predictions of the wrong shape, with gaps, or constant; labels that do not fit; a
+            table or an option the caller can mend.
     """
     config = config or FitConfig()
     progress = progress or _silent
@@ -228,7 +232,7 @@ def _tune(
     split: Split,
     config: FitConfig,
     progress: Progress,
-) -> Tuned:
+) -> Tuned[Any]:
     if config.base_model_type == "xgboost":
         return tune_boosted_trees(
             rows,
@@ -255,9 +259,9 @@ def _tune_kernel(
     split: Split,
     config: FitConfig,
     progress: Progress,
-) -> Tuned:
+) -> Tuned[KernelMachine]:
     """Fit on targets of unit scale, and give a machine that scores in the targets' own units."""
-    shift, scale = outputs.mean(axis=0), outputs.std() or 1.0
+    shift, scale = outputs.mean(axis=0), float(outputs.std()) or 1.0
     tuned = tune_kernel_machine(
         rows,
         features,
@@ -273,7 +277,7 @@ def _tune_kernel(
 
 def _finished(
     schema: ModelSchema,
-    tuned: Tuned,
+    tuned: Tuned[Any],
     calibration: Calibration,
     rows: Table,
     *,
@@ -383,7 +387,7 @@ def _row_counts(split: Split, dropped: int) -> dict[str, float]:
     }
 
 
-def _approximation_note(tuned: Tuned, split: Split) -> tuple[str, ...]:
+def _approximation_note(tuned: Tuned[Any], split: Split) -> tuple[str, ...]:
     predictor = tuned.predictor
     if not isinstance(predictor, KernelMachine) or len(predictor.centers) == len(split.training):
         return ()

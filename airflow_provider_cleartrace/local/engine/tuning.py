@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ Progress = Callable[[float, str], None]
 Trial = dict[str, Any]
 
 SEARCH_ROWS = 3000
-"""Rows that a kernel machine's search trains on; only the final fit sees all, since time grows with their cube."""
+"""Rows a kernel machine's search trains on; only the last fit sees all, for time grows with their cube."""
 
 _RANDOM_STEPS = 4
 """Configurations drawn at random before TPE has enough to go by."""
@@ -56,11 +56,11 @@ class KernelParameters:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class Tuned(Generic[Fitted]):
     """The best predictor of a search, its encoder, and the log of every step."""
 
     encoder: Encoder
-    predictor: KernelMachine | BoostedTrees
+    predictor: Fitted
     trials: tuple[Trial, ...]
 
 
@@ -87,7 +87,7 @@ def tune_kernel_machine(
     max_centers: int,
     seed: int,
     progress: Progress,
-) -> Tuned:
+) -> Tuned[KernelMachine]:
     """Search bandwidth, ridge and scaling of a kernel machine by squared error on the validation rows.
 
     Args:
@@ -118,7 +118,6 @@ def tune_kernel_machine(
             ridge=parameters.ridge,
             max_centers=max_centers,
             seed=seed,
-            loss=_squared_error,
         )
 
     searching = steps > 1 and len(split.training) > SEARCH_ROWS
@@ -150,7 +149,7 @@ def tune_boosted_trees(
     steps: int,
     seed: int,
     progress: Progress,
-) -> Tuned:
+) -> Tuned[BoostedTrees]:
     """Search the parameters of boosted trees by the task's loss on the validation rows.
 
     Args:
@@ -223,7 +222,7 @@ def _suggest_kernel(trial: OptunaTrial) -> KernelParameters:
     return KernelParameters(
         bandwidth=trial.suggest_float("bandwidth", *_BANDWIDTHS, log=True),
         ridge=trial.suggest_float("ridge", *_RIDGES, log=True),
-        scaling=trial.suggest_categorical("scaling", SCALINGS),
+        scaling=cast("Scaling", trial.suggest_categorical("scaling", SCALINGS)),
     )
 
 
@@ -236,7 +235,3 @@ def _suggest_boosting(trial: OptunaTrial) -> BoostingParameters:
         colsample_bytree=trial.suggest_float("colsample_bytree", 0.4, 1.0),
         reg_lambda=trial.suggest_float("reg_lambda", 0.1, 30.0, log=True),
     )
-
-
-def _squared_error(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
-    return float(np.mean((scores - targets) ** 2))
