@@ -4,8 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
+CONNECTION_TYPE = "cleartrace"
+
+FORM_FIELDS: dict[str, dict[str, Any]] = {
+    "timeout": {
+        "label": "Request timeout (s)",
+        "description": "Seconds one request may take. Waiting for a job has its own limit, on the task.",
+        "schema": {"type": ["number", "null"], "default": 300},
+    },
+    "poll_interval": {
+        "label": "Poll interval (s)",
+        "description": "Seconds before the second look at a job; later looks come less often.",
+        "schema": {"type": ["number", "null"], "default": 2},
+    },
+    "max_retries": {
+        "label": "Retries",
+        "description": "How often a request that failed for a passing reason is sent again.",
+        "schema": {"type": ["integer", "null"], "default": 3},
+    },
+    "verify": {
+        "label": "TLS verification",
+        "description": "true, false, or the path of a CA bundle.",
+        "schema": {"type": ["string", "null"], "default": "true"},
+    },
+    "paths": {
+        "label": "Path overrides (JSON)",
+        "description": 'Paths of operations that differ on your server, such as {"fit": "/v1/fit"}.',
+        "schema": {"type": ["string", "null"]},
+    },
+}
+"""The connection's extra fields: read by Airflow 3.2+ as they stand, turned into widgets for 2.11."""
+
+FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login", "schema"],
+    "relabeling": {"host": "API URL", "password": "API key"},
+    "placeholders": {
+        "host": "https://cleartrace-api.onrender.com",
+        "password": "the key that ClearTrace gave you",
+    },
+}
+
+_PACKAGE = "airflow_provider_cleartrace"
+_OPERATOR_MODULES = [f"{_PACKAGE}.operators.{name}" for name in ("training", "inference", "analysis")]
+
 PROVIDER_INFO: dict[str, Any] = {
     "package-name": "airflow-provider-cleartrace",
     "name": "ClearTrace",
     "description": "Train, distil, explain and narrate models on tables with ClearTrace.",
+    "integrations": [
+        {
+            "integration-name": "ClearTrace",
+            "external-doc-url": "https://cleartrace-api.onrender.com",
+            "tags": ["service"],
+        }
+    ],
+    "hooks": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.hooks.cleartrace"]}],
+    "operators": [{"integration-name": "ClearTrace", "python-modules": _OPERATOR_MODULES}],
+    "sensors": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.sensors.job"]}],
+    "triggers": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.triggers.job"]}],
+    "connection-types": [
+        {
+            "connection-type": CONNECTION_TYPE,
+            "hook-class-name": f"{_PACKAGE}.hooks.cleartrace.ClearTraceHook",
+            "hook-name": "ClearTrace",
+            "conn-fields": FORM_FIELDS,
+            "ui-field-behaviour": FIELD_BEHAVIOUR,
+        }
+    ],
 }

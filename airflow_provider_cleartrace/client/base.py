@@ -53,8 +53,18 @@ class Client(Generic[Transport]):
             verify=verify,
             paths=paths,
         )
+        self._attach(settings)
+
+    def _attach(self, settings: Settings) -> None:
         self.session = Session(settings)
         self._transport: Transport = self._transport_type(settings)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """A client for settings that were resolved elsewhere, such as an Airflow connection."""
+        client = cls.__new__(cls)
+        client._attach(settings)
+        return client
 
     @property
     def model_id(self) -> str | None:

@@ -39,7 +39,7 @@ class Ending(enum.StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Patience:
     """How often to look and how much to bear, in seconds.
 

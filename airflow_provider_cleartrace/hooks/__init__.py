@@ -1,0 +1,1 @@
+"""An Airflow connection becomes a ClearTrace client."""

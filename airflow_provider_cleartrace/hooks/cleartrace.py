@@ -1,0 +1,95 @@
+"""``ClearTraceHook``: clients from an Airflow connection, and the connection's form and test."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_cleartrace.api import operations
+from airflow_provider_cleartrace.api.errors import AuthenticationError, NotFoundError, OuterProductError
+from airflow_provider_cleartrace.client import AsyncClearTrace, ClearTrace
+from airflow_provider_cleartrace.client.session import call
+from airflow_provider_cleartrace.client.settings import Settings
+from airflow_provider_cleartrace.hooks.connection import settings_from
+from airflow_provider_cleartrace.provider_info import CONNECTION_TYPE, FIELD_BEHAVIOUR, FORM_FIELDS
+
+DEFAULT_CONN_ID = "cleartrace_default"
+
+TEST_TIMEOUT = 5.0
+"""Seconds "Test connection" may take: somebody waits for it at a screen."""
+
+_TEST_MODEL_ID = "airflow-connection-test"
+"""An id nobody trains: "not found" is the answer of a server that accepted the key."""
+
+
+class ClearTraceHook(BaseHook):
+    """Turns a ``cleartrace`` connection into a client.
+
+    Args:
+        cleartrace_conn_id: The connection. Its host is the API's URL, its password the API key.
+    """
+
+    conn_name_attr = "cleartrace_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = CONNECTION_TYPE
+    hook_name = "ClearTrace"
+
+    def __init__(self, cleartrace_conn_id: str = DEFAULT_CONN_ID) -> None:
+        super().__init__()
+        self.cleartrace_conn_id = cleartrace_conn_id
+
+    def settings(self) -> Settings:
+        """Read the connection."""
+        connection = self.get_connection(self.cleartrace_conn_id)
+        return settings_from(connection, connection.extra_dejson)
+
+    async def aget_settings(self) -> Settings:
+        """Read the connection from an event loop."""
+        connection = await get_async_connection(self.cleartrace_conn_id, hook=self)
+        return settings_from(connection, await get_async_extra_dejson(connection))
+
+    def get_conn(self) -> ClearTrace:
+        """A blocking client; close it, or use it as a context manager."""
+        return ClearTrace.from_settings(self.settings())
+
+    async def aget_conn(self) -> AsyncClearTrace:
+        """A client for the running event loop; close it, or use it as an async context manager."""
+        return AsyncClearTrace.from_settings(await self.aget_settings())
+
+    def test_connection(self) -> tuple[bool, str]:
+        """One authenticated request, within seconds; tells what to mend and never raises."""
+        try:
+            settings = dataclasses.replace(self.settings(), timeout=TEST_TIMEOUT, max_retries=0)
+            with ClearTrace.from_settings(settings) as client:
+                client.run(call(client.session, operations.STATUS, model_id=_TEST_MODEL_ID))
+        except NotFoundError:
+            pass
+        except AuthenticationError as error:
+            return (
+                False,
+                f"{settings.base_url} does not accept the API key (the connection's password): {error}",
+            )
+        except OuterProductError as error:
+            return False, str(error)
+        except Exception as error:
+            return False, f"{type(error).__name__}: {error}"
+        return True, f"{settings.base_url} answers and accepts the API key"
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The extra fields of the form on Airflow 2.11; 3.2+ reads them from the provider's info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # noqa: PLC0415  (only there with 2.11)
+        from wtforms import StringField  # noqa: PLC0415  (only there with 2.11)
+
+        return {
+            name: StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+            for name, field in FORM_FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels and placeholders of the form on Airflow 2.11."""
+        return {key.replace("-", "_"): value for key, value in FIELD_BEHAVIOUR.items()}

@@ -1,0 +1,101 @@
+"""How an Airflow connection is read, however it was entered: form, URI, JSON or environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.client.settings import (
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_POLL_INTERVAL,
+    DEFAULT_TIMEOUT,
+    Settings,
+)
+from airflow_provider_cleartrace.provider_info import CONNECTION_TYPE
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+def settings_from(connection: Any, extra: Mapping[str, Any]) -> Settings:
+    """The client settings a connection asks for.
+
+    Args:
+        connection: Airflow's connection: ``host`` (a URL, or a bare host with ``schema`` and ``port``) and
+            ``password`` (the API key). What is missing falls back to the client's environment and defaults.
+        extra: The connection's extra as a dict; values may be strings, keys this provider does not know are
+            left alone.
+
+    Raises:
+        ValidationError: a field that cannot be read, named with its connection.
+    """
+    fields = _Fields(connection.conn_id or "", extra)
+    return Settings.resolve(
+        _base_url(connection),
+        connection.password,
+        timeout=fields.number("timeout", DEFAULT_TIMEOUT),
+        poll_interval=fields.number("poll_interval", DEFAULT_POLL_INTERVAL),
+        max_retries=int(fields.number("max_retries", DEFAULT_MAX_RETRIES)),
+        verify=fields.flag_or_path("verify"),
+        paths=fields.mapping("paths"),
+    )
+
+
+def _base_url(connection: Any) -> str | None:
+    host: str = (connection.host or "").strip()
+    if not host:
+        return None
+    scheme, separator, rest = host.partition("://")
+    if not separator:
+        scheme, rest = connection.schema or "https", host
+    authority, slash, path = rest.partition("/")
+    if connection.port and ":" not in authority:
+        authority = f"{authority}:{connection.port}"
+    return f"{scheme}://{authority}{slash}{path}"
+
+
+class _Fields:
+    """The extra fields of one connection, with their names for error messages."""
+
+    def __init__(self, conn_id: str, extra: Mapping[str, Any]) -> None:
+        self._conn_id = conn_id
+        self._extra = extra
+
+    def _get(self, name: str) -> Any:
+        """The field, also under the prefix that older connection forms stored it with; "" counts as unset."""
+        value = self._extra.get(name, self._extra.get(f"extra__{CONNECTION_TYPE}__{name}"))
+        return None if isinstance(value, str) and not value.strip() else value
+
+    def number(self, name: str, default: float) -> float:
+        value = self._get(name)
+        if value is None:
+            return default
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise self._wrong(name, "a number") from None
+
+    def flag_or_path(self, name: str) -> bool | str:
+        value = self._get(name)
+        if value is None or isinstance(value, bool):
+            return True if value is None else value
+        text = str(value).strip()
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        return text
+
+    def mapping(self, name: str) -> Mapping[str, str]:
+        value = self._get(name)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise self._wrong(name, "a JSON object") from None
+        if not isinstance(value or {}, dict):
+            raise self._wrong(name, "a JSON object")
+        return {str(key): str(path) for key, path in (value or {}).items()}
+
+    def _wrong(self, name: str, wanted: str) -> ValidationError:
+        return ValidationError(f"connection {self._conn_id!r}: the extra field {name!r} must be {wanted}")
