@@ -3,8 +3,8 @@
 Radhakrishnan, Beaglehole, Pandit and Belkin, "Mechanism for feature learning in neural networks and
 backpropagation-free machine learning models", Science 383 (2024). The kernel is k(x, z) = exp(-|x - z|_M / L)
 with |x - z|_M^2 = (x - z)^T M (x - z); M starts as the identity and becomes the average gradient outer
-product (AGOP) of the last fit, divided by its largest entry. Beyond `max_centers` rows the Nystroem method keeps
-one smooth function: a seeded random sample of the rows as centres, whitened by their own kernel matrix.
+product (AGOP) of the last fit, divided by its largest entry. Beyond `max_centers` rows the Nystroem method
+keeps one smooth function: a seeded random sample of the rows as centres, whitened by their own kernel matrix.
 """
 
 from __future__ import annotations

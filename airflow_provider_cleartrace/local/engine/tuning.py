@@ -51,7 +51,7 @@ class KernelParameters:
     """What tuning searches over; the defaults do well on most small tables."""
 
     bandwidth: float = 10.0
-    ridge: float = 0.3
+    ridge: float = 0.05
     scaling: Scaling = "robust"
 
 
