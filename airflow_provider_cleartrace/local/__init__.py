@@ -1,1 +1,1 @@
-"""ClearTrace Local: a server of our own that speaks the ClearTrace wire, for development, CI and data that must stay at home."""
+"""ClearTrace Local: a server of the ClearTrace wire with its own engine, for data that stays at home."""

@@ -1,0 +1,80 @@
+"""What jobs publish: a trained model with its training rows, a segmentation, a narrative."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cleartrace.local.datasets import TrainingData
+from airflow_provider_cleartrace.local.engine.model import Model
+from airflow_provider_cleartrace.local.engine.table import Table
+from airflow_provider_cleartrace.local.files import load_table, save_table
+
+if TYPE_CHECKING:
+    from airflow_provider_cleartrace.local.engine.segmentation import Segmentation
+
+_MODEL = "model"
+_FEATURES = "features.parquet"
+_TARGET = "target.parquet"
+_SEGMENTATION = "segmentation.json"
+_NARRATIVE = "narrative.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """The folder of one finished job; which of the methods apply depends on the job's kind."""
+
+    folder: Path
+
+    def save_model(self, model: Model, data: TrainingData) -> None:
+        """Keep a model, and the rows it learned from: a segmentation without data is one of these."""
+        model.save(self.folder / _MODEL)
+        save_table(data.features.select(model.schema.feature_names), self.folder / _FEATURES)
+        if data.target is not None:
+            save_table(Table({data.target_name: data.target}), self.folder / _TARGET)
+
+    def model(self) -> Model:
+        """Load the model."""
+        return Model.load(self.folder / _MODEL)
+
+    def training_rows(self) -> tuple[Table, Any]:
+        """Load the features a model learned from and the target's values (None: it had none)."""
+        features = load_table(self.folder / _FEATURES)
+        path = self.folder / _TARGET
+        if not path.exists():
+            return features, None
+        (target,) = load_table(path).columns.values()
+        return features, target
+
+    def save_segmentation(self, segmentation: Segmentation) -> None:
+        """Keep a segmentation; a reader sees the whole file or none."""
+        self._write(_SEGMENTATION, segmentation.to_json())
+
+    def segmentation(self) -> Segmentation | None:
+        """Load the segmentation, if there is one."""
+        from airflow_provider_cleartrace.local.engine.segmentation import Segmentation
+
+        document = self._read(_SEGMENTATION)
+        return None if document is None else Segmentation.from_json(document)
+
+    def save_narrative(self, text: str) -> None:
+        """Keep a narrative."""
+        self._write(_NARRATIVE, {"narrative": text})
+
+    def narrative(self) -> str | None:
+        """Load the narrative, if there is one."""
+        document = self._read(_NARRATIVE)
+        return None if document is None else str(document["narrative"])
+
+    def _write(self, name: str, document: Any) -> None:
+        draft = self.folder / f"{name}.draft"
+        draft.write_text(json.dumps(document), encoding="utf-8")
+        draft.replace(self.folder / name)
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None

@@ -1,0 +1,134 @@
+"""The command ``cleartrace-local``: reads flags and environment, binds the port, serves."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from airflow_provider_cleartrace.local.settings import Settings
+
+KEYS_VARIABLE = "CLEARTRACE_LOCAL_API_KEYS"
+"""Comma-separated keys; unlike a flag, they do not show in the list of processes."""
+
+DEFAULT_PORT = 8787
+
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than a client's pause between two polls, so that its connection is still there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; give its exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    keys = (*given.api_key, *_keys_of_environment())
+    if not keys and not _is_loopback(given.host):
+        parser.error(f"without an API key the server binds to loopback only, not to {given.host}")
+    limits = {name: getattr(given, name) for name in _flags()}
+    settings = Settings(data_dir=given.data_dir.resolve(), api_keys=keys, **limits)
+    return _serve(settings, given.host, given.port)
+
+
+def _serve(settings: Settings, host: str, port: int) -> int:
+    # The server's libraries load here: `--help` and a wrong flag answer at once.
+    import uvicorn  # noqa: PLC0415
+
+    from airflow_provider_cleartrace.local.app import create_app  # noqa: PLC0415
+    from airflow_provider_cleartrace.local.folders import DataDirInUse  # noqa: PLC0415
+    from airflow_provider_cleartrace.local.logs import write_to_stderr  # noqa: PLC0415
+
+    write_to_stderr()
+    try:
+        listener = _bind(host, port)
+        app = create_app(settings)
+    except (DataDirInUse, OSError, ValueError) as error:
+        sys.stderr.write(f"cleartrace-local: {error}\n")
+        return 1
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=10,
+    )
+    bound_host, bound_port = listener.getsockname()[:2]
+    shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+    sys.stdout.write(f"ClearTrace Local serves {settings.data_dir} on http://{shown}:{bound_port}\n")
+    sys.stdout.flush()
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cleartrace-local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser(
+        "serve", help="serve ClearTrace", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    serve.add_argument(
+        "--data-dir", type=Path, required=True, default=argparse.SUPPRESS, help="where everything is kept"
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to bind")
+    serve.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to bind; 0: a free one")
+    serve.add_argument(
+        "--api-key",
+        action="append",
+        default=[],
+        help=f"a key that is accepted; repeatable. Better set {KEYS_VARIABLE} (comma separated)",
+    )
+    for name, (default, text) in _flags().items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(default, bool):
+            serve.add_argument(flag, action="store_true", help=text)
+        else:
+            kind = _positive if isinstance(default, int) else str
+            serve.add_argument(flag, type=kind, default=default, help=text)
+    return parser
+
+
+def _flags() -> dict[str, tuple[object, str]]:
+    return {
+        field.name: (field.default, field.metadata["help"]) for field in fields(Settings) if field.metadata
+    }
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _keys_of_environment() -> list[str]:
+    # Taken out, so that workers do not inherit the keys.
+    return [key.strip() for key in os.environ.pop(KEYS_VARIABLE, "").split(",") if key.strip()]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise OSError(f"cannot bind {host}:{port}: {error.strerror}") from None
+    listener.listen(_BACKLOG)
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

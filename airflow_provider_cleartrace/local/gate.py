@@ -1,0 +1,123 @@
+"""What every request passes first: the key, before a byte of the body is read; then the limit on the body."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from airflow_provider_cleartrace.local.answers import internal_error, refuse
+from airflow_provider_cleartrace.local.auth import KeyRing
+from airflow_provider_cleartrace.local.refusals import Refusal, TooLarge
+
+_DRAIN_SECONDS = 5.0
+"""How long a refused body is still read: a client that is sending would see a reset and not the refusal."""
+
+_log = logging.getLogger("cleartrace_local.access")
+
+
+class Gate:
+    """ASGI middleware. Paths in ``public``, and those below ``presigned``, need no key."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: KeyRing,
+        public: Collection[str],
+        presigned: str,
+        max_body_bytes: int,
+        access_log: bool,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._public = frozenset(public)
+        self._presigned = presigned
+        self._max_body_bytes = max_body_bytes
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer why not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._enter(scope, receive, watched_send)
+        except Exception as error:
+            response = internal_error(error)
+            if status == 0:
+                await response(scope, receive, watched_send)
+        if self._access_log:
+            # The path alone: a presigned query holds a signature.
+            _log.info(
+                "request",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "ms": round(1000 * (time.perf_counter() - started), 1),
+                },
+            )
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.startswith(self._presigned):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            if path not in self._public:
+                scope.setdefault("state", {})["owner"] = self._keys.owner(headers.get("authorization"))
+            length = headers.get("content-length", "")
+            if length.isdecimal() and int(length) > self._max_body_bytes:
+                raise self._too_large()
+        except Refusal as refusal:
+            await _refuse_politely(refuse(refusal), scope, receive, send)
+            return
+        await self._app(scope, self._limited(receive), send)
+
+    def _limited(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._max_body_bytes:
+                    refusal = self._too_large()
+                    raise HTTPException(refusal.status, str(refusal))
+            return message
+
+        return limited
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the body is larger than the {self._max_body_bytes} bytes this server takes; "
+            "upload a file instead"
+        )
+
+
+async def _refuse_politely(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    except TimeoutError:
+        pass
+    await response(scope, receive, send)

@@ -1,0 +1,45 @@
+"""What a server is started with: every limit is a named setting with a default and its reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+
+def _setting(default: Any, text: str) -> Any:
+    """A field that is also a command-line flag; ``text`` is what ``--help`` says."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one server process runs. Sizes are in bytes, times in seconds."""
+
+    data_dir: Path
+    """Holds the database, uploads and models; one server at a time."""
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Accepted bearer keys; none: no key is asked for, and the server stays on loopback."""
+
+    upload_bucket: str | None = _setting(
+        None, "s3://bucket/prefix that uploads are presigned for, instead of here"
+    )
+    allow_pickle: bool = _setting(
+        False, "train on uploaded pickle files; loading one runs its code, so only from people you trust"
+    )
+    access_log: bool = _setting(False, "log a line for every request")
+    max_body_bytes: int = _setting(64 * MIB, "largest JSON body; more data goes through an upload")
+    max_rows: int = _setting(1_000_000, "rows of one data set")
+    max_scoring_rows: int = _setting(100_000, "rows of one predict, explain or scenario request")
+    max_columns: int = _setting(2_000, "columns of one data set")
+    max_upload_bytes: int = _setting(2 * GIB, "size of one uploaded file")
+    upload_url_seconds: int = _setting(3_600, "how long a presigned upload URL is valid")
+    queue_length: int = _setting(1_000, "jobs that may wait; beyond, a submit answers 429")
+    workers: int = _setting(os.cpu_count() or 1, "jobs that run at the same time")
+    job_seconds: int = _setting(3_600, "time one job may run")
+    job_memory_bytes: int = _setting(4 * GIB, "memory one job may take")
+    cached_models: int = _setting(16, "models kept in memory for requests")
+    request_threads: int = _setting(max(2, os.cpu_count() or 1), "requests that compute at the same time")
