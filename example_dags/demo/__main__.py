@@ -63,6 +63,8 @@ def _keep_running(stack: Stack) -> None:
 
 def _end_on_signals() -> None:
     """Let SIGTERM and SIGHUP unwind the stack as an exception would; what `nohup` ignores stays ignored."""
+    # A shell starts background jobs with SIGINT ignored; it must end this program there as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _exit)

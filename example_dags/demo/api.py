@@ -231,8 +231,12 @@ def _run_path(dag_id: str, run_id: str) -> str:
 
 
 def _log_line(entry: Any) -> str:
-    """Return a log entry as one line, with the errors it carries."""
+    """Return a log entry as one line, with the errors it carries and where they were raised."""
     if not isinstance(entry, dict):
         return str(entry)
-    details = [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or ()]
-    return " ".join([str(entry.get("event", "")), *details]).strip()
+    errors = [
+        f"{error['exc_type']}: {error['exc_value']} ({frame['filename']}:{frame['lineno']})"
+        for error in entry.get("error_detail") or ()
+        for frame in error["frames"][-1:]
+    ]
+    return " ".join([str(entry.get("event", "")), *errors]).strip()

@@ -66,7 +66,7 @@ def _required(manifests: Mapping[str, Mapping[str, Any]], task_id: str, key: str
 
 
 def _section(title: str, lines: Iterable[str]) -> str:
-    return "\n".join([title, "-" * len(title), *(INDENT + line for line in lines)])
+    return "\n".join([title, "-" * len(title), *((INDENT + line).rstrip() for line in lines)])
 
 
 def _drivers(drivers: Sequence[tuple[str, float]]) -> list[str]:

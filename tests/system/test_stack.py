@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # no stubs are published with it
 import pytest
 
-from example_dags.demo.api import AirflowApiError, DagNotFound, deferred_seconds
+from example_dags.demo.api import AirflowApi, AirflowApiError, DagNotFound, deferred_seconds
 from example_dags.demo.processes import ComponentFailed, processes_of
 from example_dags.demo.stack import Stack, StackBusy
 
@@ -21,6 +25,8 @@ pytestmark = pytest.mark.system
 DAG_ID = "wait_then_answer"
 WAIT_SECONDS = 3
 RUN_LIMIT = 120.0
+CONDITION_LIMIT = 20.0
+CHECKOUT = Path(__file__).resolve().parents[2]
 SETTINGS_OF_THE_SHELL = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nowhere/else.db",
     "AIRFLOW_CONN_CLEARTRACE_DEFAULT": "cleartrace://somebody-elses-key@nowhere.invalid",
@@ -183,7 +189,7 @@ def test_a_component_that_dies_is_reported_and_nothing_is_left_running(
     (triggerer, *_) = (process for process in started if alive(process) and "triggerer" in process.cmdline())
     triggerer.kill()
     with pytest.raises(ComponentFailed, match="triggerer ended with exit code -9"):
-        _wait_for_failure(stack)
+        wait_until(lambda: died(stack))
 
     stack.__exit__(None, None, None)
     assert [process for process in started if alive(process)] == []
@@ -192,7 +198,64 @@ def test_a_component_that_dies_is_reported_and_nothing_is_left_running(
         assert probe.connect_ex(("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))) != 0
 
 
-def _wait_for_failure(stack: Stack) -> None:
-    for _ in range(50):
-        stack.check()
+def test_up_prints_a_login_that_works_and_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
+    with up(tmp_path) as program:
+        printed = read_until(program, "Ctrl-C")
+        url, user, password = (printed_value(printed, name) for name in ("Airflow", "user", "password"))
+        port = int(url.rsplit(":", 1)[1])
+        with pytest.raises(AirflowApiError, match="HTTP 404"):
+            AirflowApi("127.0.0.1", port, user, password).run_state("no_dag", "no_run")
+        with pytest.raises(AirflowApiError, match="HTTP 401"):
+            AirflowApi("127.0.0.1", port, user, "not the password").run_state("no_dag", "no_run")
+        program.send_signal(signal.SIGINT)
+        assert program.wait(timeout=30) == 0
+    assert processes_of(str(tmp_path / "up")) == []
+
+
+def test_a_stack_that_is_ended_while_it_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    with up(tmp_path) as program:
+        read_until(program, "Starting")
+        wait_until(lambda: len(processes_of(str(tmp_path / "up"))) >= 2)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(timeout=30) == 128 + signal.SIGTERM
+    assert processes_of(str(tmp_path / "up")) == []
+
+
+@contextlib.contextmanager
+def up(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """What ``make up`` starts; a test that fails ends it too."""
+    command = (sys.executable, "-m", "example_dags.demo", "up", "--folder", str(folder))
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            yield program
+        finally:
+            program.terminate()
+
+
+def printed_value(printed: str, name: str) -> str:
+    (value,) = re.findall(rf"^ +{name} +(\S+)$", printed, re.MULTILINE)
+    return str(value)
+
+
+def read_until(program: subprocess.Popen[str], word: str) -> str:
+    """What the program has printed when the word comes, or all it ever did."""
+    assert program.stdout is not None
+    printed = ""
+    for line in program.stdout:
+        printed += line
+        if word in line:
+            return printed
+    pytest.fail(f"{word!r} was not printed: {printed}")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + CONDITION_LIMIT
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def died(stack: Stack) -> bool:
+    """Whether the stack has noticed that a component died; it raises then."""
+    stack.check()
+    return False
