@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TypeVar, cast
 
 import pydantic_core
@@ -45,14 +46,14 @@ def submit(
     """
     path_id = model_id if "{model_id}" in operation.path else None
     job = cast(str, operation.job)
-    before = None if model_id is None else (yield from _job_known(session, model_id, job))
+    before = None if model_id is None else (yield from job_known(session, model_id, job))
     for attempt in range(session.settings.max_retries + 1):
         try:
             return (yield from call(session, operation, model_id=path_id, body=body))
         except (TransportError, ServerError) as error:
             if model_id is None or provably_without_effect(error):
                 raise
-            found = yield from _job_known(session, model_id, job)
+            found = yield from job_known(session, model_id, job)
             if found is not None and found != before:
                 return models.JobResult(
                     model_id=model_id, status=found.status, message=found.message, job_id=found.job_id
@@ -64,7 +65,7 @@ def submit(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _job_known(session: Session, model_id: str, job: str) -> Flow[models.StatusResult | None]:
+def job_known(session: Session, model_id: str, job: str) -> Flow[models.StatusResult | None]:
     """What the server knows of this job of the model, or None where it knows none."""
     try:
         status = yield from status_of(session, model_id, job)
@@ -108,10 +109,49 @@ def _shown_status(answer: Answer) -> str:
     return "running" if answer.status == 202 else COMPLETED
 
 
-def wait_for(
-    session: Session, model_id: str, job: str, *, missing: float = MISSING_GRACE
-) -> Flow[models.StatusResult]:
-    """Poll one job until it ends; ``missing`` is the time in which "no such job" is taken as "not yet".
+def wait_until_ended(
+    session: Session,
+    model_id: str,
+    job: str,
+    patience: Patience,
+    *,
+    started: float,
+    deadline: float | None,
+    on_status: Callable[[models.StatusResult], None] = lambda _: None,
+) -> Flow[Ended]:
+    """Poll one job until it ends or nothing more can be learned of it.
+
+    Args:
+        session: Whose settings to use.
+        model_id: The model.
+        job: Which of its jobs.
+        patience: How often to look, and what to bear.
+        started: Epoch seconds at which the wait began.
+        deadline: Epoch seconds at which it ends; None to wait for ever.
+        on_status: Told of every good look.
+    """
+    poller = Poller(patience, started=started, deadline=deadline)
+    while True:
+        try:
+            status = yield from observe(session, model_id, job)
+        except OuterProductError as error:
+            verdict = poller.on_error(error, time.time())
+        else:
+            on_status(status)
+            verdict = poller.on_status(status, time.time())
+        if isinstance(verdict, Ended):
+            return verdict
+        yield from pause(verdict.delay)
+
+
+def wait_for(session: Session, model_id: str, job: str, *, missing: float = MISSING_GRACE) -> Flow[Ended]:
+    """Wait for one job as a blocking call does, up to the client's ``timeout``.
+
+    Args:
+        session: Whose settings to use.
+        model_id: The model.
+        job: Which of its jobs.
+        missing: Seconds in which "no such job" is taken as "not yet".
 
     Raises:
         JobFailedError: the service ended the job as failed.
@@ -119,23 +159,17 @@ def wait_for(
         OuterProductError: the status cannot be had any more; the job may still run.
     """
     started = time.time()
-    poller = Poller(
+    ended = yield from wait_until_ended(
+        session,
+        model_id,
+        job,
         Patience(poll_interval=session.settings.poll_interval, missing=missing),
         started=started,
         deadline=started + session.settings.timeout,
     )
-    while True:
-        status: models.StatusResult | None = None
-        try:
-            status = yield from observe(session, model_id, job)
-            verdict = poller.on_status(status, time.time())
-        except OuterProductError as error:
-            verdict = poller.on_error(error, time.time())
-        if isinstance(verdict, Ended):
-            if (error_found := verdict.error(model_id=model_id, job=job)) is not None:
-                raise error_found
-            return cast(models.StatusResult, status)
-        yield from pause(verdict.delay)
+    if (error := ended.error(model_id=model_id, job=job)) is not None:
+        raise error
+    return ended
 
 
 def artefact(session: Session, operation: Operation[R], *, missing: float) -> Flow[R]:

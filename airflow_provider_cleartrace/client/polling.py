@@ -10,12 +10,15 @@ import enum
 from dataclasses import dataclass
 
 from airflow_provider_cleartrace.api.errors import (
+    AuthenticationError,
+    ConflictError,
     JobFailedError,
     NotFoundError,
     OuterProductError,
     PollTimeoutError,
     ServerError,
     TransportError,
+    ValidationError,
 )
 from airflow_provider_cleartrace.api.models import StatusResult
 from airflow_provider_cleartrace.client.retry import Backoff, is_transient, retry_after_of
@@ -61,13 +64,23 @@ class Wait:
     delay: float
 
 
+_REFUSALS = {
+    error.__name__: error for error in (AuthenticationError, ConflictError, NotFoundError, ValidationError)
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The wait is over. ``reason`` is the service's or the poller's own sentence."""
+    """The wait is over. ``reason`` is the service's or the poller's own sentence.
+
+    ``refusal`` names the error that no later look could mend. Plain values only, so that an ending travels
+    from the triggerer to the worker as it is.
+    """
 
     ending: Ending
     reason: str = ""
     elapsed: float = 0.0
+    refusal: str = ""
 
     def error(self, *, model_id: str, job: str) -> OuterProductError | None:
         """The exception a caller raises for this ending; None when the job completed."""
@@ -86,7 +99,8 @@ class Ended:
             case Ending.LOST:
                 return TransportError(f"{about} may still run, but its status is out of reach: {self.reason}")
             case Ending.REFUSED:
-                return ServerError(f"{about}: its status cannot be read: {self.reason}")
+                refusal: type[OuterProductError] = _REFUSALS.get(self.refusal, ServerError)
+                return refusal(f"{about} may still run, but its status cannot be read: {self.reason}")
 
 
 class Poller:
@@ -120,13 +134,11 @@ class Poller:
         return self._wait(now, None, f"last status {status.status!r}")
 
     def on_error(self, error: OuterProductError, now: float) -> Wait | Ended:
-        """Judge a look that failed. An error that no later look can mend is raised again."""
+        """Judge a look that failed."""
         if isinstance(error, NotFoundError):
             self._last_answer = now
-            if now - self._started >= self._patience.missing:
-                raise error
-        elif not (is_transient(error) or isinstance(error, ServerError)):
-            raise error
+        if not self._is_bearable(error, now):
+            return self._ended(Ending.REFUSED, str(error), now, type(error).__name__)
         silence = now - self._last_answer
         if silence >= self._patience.outage:
             return self._ended(Ending.LOST, f"no good answer for {silence:.0f} s, last: {error}", now)
@@ -142,5 +154,10 @@ class Poller:
         # The last look falls on the deadline itself: a job that ended in time is never reported as late.
         return Wait(min(delay, self._deadline - now))
 
-    def _ended(self, ending: Ending, reason: str, now: float) -> Ended:
-        return Ended(ending, reason, now - self._started)
+    def _is_bearable(self, error: OuterProductError, now: float) -> bool:
+        if isinstance(error, NotFoundError):
+            return now - self._started < self._patience.missing
+        return is_transient(error) or isinstance(error, ServerError)
+
+    def _ended(self, ending: Ending, reason: str, now: float, refusal: str = "") -> Ended:
+        return Ended(ending, reason, now - self._started, refusal)

@@ -11,6 +11,7 @@ from airflow_provider_cleartrace.api.operations import Operation
 from airflow_provider_cleartrace.client import frames
 from airflow_provider_cleartrace.client.exchange import Flow
 from airflow_provider_cleartrace.client.jobs import submit, wait_for
+from airflow_provider_cleartrace.client.polling import COMPLETED
 from airflow_provider_cleartrace.client.session import Session, build_body
 
 
@@ -27,9 +28,12 @@ def _train(
     if not wait:
         return submitted
     job = cast(str, operation.job)
-    status = yield from wait_for(session, submitted.model_id, job)
+    ended = yield from wait_for(session, submitted.model_id, job)
     return models.JobResult(
-        model_id=submitted.model_id, status=status.status, message=status.message, job_id=status.job_id
+        model_id=submitted.model_id,
+        status=COMPLETED,
+        message=ended.reason or None,
+        job_id=submitted.job_id,
     )
 
 

@@ -8,9 +8,8 @@ import contextvars
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
-from types import TracebackType
-from typing import Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -44,16 +43,37 @@ def _drop_our_requests(_: logging.LogRecord) -> bool:
 logging.getLogger("httpx").addFilter(_drop_our_requests)
 
 
-class BearerAuth(httpx.Auth):
-    """Puts the API key on a request, in both clients alike."""
+KeyRenewal = Callable[[str], Awaitable[str | None]]
+"""Called with a key that was refused; returns the key to try instead, if there is another."""
 
-    def __init__(self, api_key: str) -> None:
-        self._value = f"Bearer {api_key}"
+
+class BearerAuth(httpx.Auth):
+    """Puts the API key on a request, in both clients alike; a refused one may be renewed, once a request."""
+
+    def __init__(self, api_key: str | None, renew: KeyRenewal | None = None) -> None:
+        self._api_key = api_key
+        self._renew = renew
+
+    def _sign(self, request: httpx.Request) -> None:
+        if self._api_key:
+            request.headers["Authorization"] = f"Bearer {self._api_key}"
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authorise the request."""
-        request.headers["Authorization"] = self._value
+        self._sign(request)
         yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Authorise the request; after a 401 once more, when there is a new key."""
+        refused = self._api_key
+        self._sign(request)
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._renew is not None and refused:
+            fresh = await self._renew(refused)
+            if fresh and fresh != refused:
+                self._api_key = fresh
+                self._sign(request)
+                yield request
 
 
 def _verify(settings: Settings) -> ssl.SSLContext | bool:
@@ -68,23 +88,22 @@ def _limits() -> httpx.Limits:
     )
 
 
-def _timeout(request: Request) -> httpx.Timeout:
-    return httpx.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT))
-
-
-def _headers(request: Request) -> dict[str, str]:
+@contextlib.contextmanager
+def _exchange(request: Request) -> Iterator[dict[str, Any]]:
+    """The part of one exchange that sync and async share: its arguments, its typed error, its log line."""
     headers = dict(request.headers)
     if isinstance(request.content, FileBody):
         # A known length keeps httpx from chunking the body, which S3 refuses.
         headers["Content-Length"] = str(request.content.size)
-    return headers
-
-
-@contextlib.contextmanager
-def _errors_typed(request: Request) -> Iterator[None]:
     token = _ours.set(True)
+    started = time.monotonic()
     try:
-        yield
+        yield {
+            "method": request.method,
+            "url": request.url,
+            "headers": headers,
+            "timeout": httpx.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT)),
+        }
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         host = urlsplit(request.url).netloc.rpartition("@")[2]
         text = str(error) if isinstance(error, httpx.ConnectError) else ""
@@ -94,11 +113,10 @@ def _errors_typed(request: Request) -> Iterator[None]:
         ) from None  # the library's error holds the whole URL
     finally:
         _ours.reset(token)
+        log.debug("%s: %.3f s", request.operation, time.monotonic() - started)
 
 
-def _answer(request: Request, response: httpx.Response, started: float) -> Answer:
-    elapsed = time.monotonic() - started
-    log.debug("%s: HTTP %d in %.3f s", request.operation, response.status_code, elapsed)
+def _answer(response: httpx.Response) -> Answer:
     return Answer(response.status_code, dict(response.headers), response.content)
 
 
@@ -106,10 +124,13 @@ class SyncTransport:
     """Drives flows in the calling thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._auth = BearerAuth(settings.api_key) if settings.api_key else None
+        self._auth = BearerAuth(settings.api_key)
         self._verify = _verify(settings)
-        self._client = httpx.Client(verify=self._verify, limits=_limits())
+        self._api = self._new_client()
         self._store: httpx.Client | None = None
+
+    def _new_client(self) -> httpx.Client:
+        return httpx.Client(verify=self._verify, limits=_limits())
 
     def run(self, flow: Flow[T]) -> T:
         """Drive ``flow`` to its end and return its value."""
@@ -133,48 +154,51 @@ class SyncTransport:
             flow.close()
 
     def _send(self, request: Request) -> Answer:
-        started = time.monotonic()
         content = request.content.blocks() if isinstance(request.content, FileBody) else request.content
-        with _errors_typed(request):
+        with _exchange(request) as arguments:
             response = self._client_for(request).request(
-                request.method,
-                request.url,
-                content=content,
-                headers=_headers(request),
-                auth=self._auth if request.authenticated else None,
-                timeout=_timeout(request),
+                content=content, auth=self._auth if request.authenticated else None, **arguments
             )
-        return _answer(request, response, started)
+        return _answer(response)
 
     def _client_for(self, request: Request) -> httpx.Client:
         """Presigned URLs get a client of their own, which never holds the key or a cookie of the API."""
         if not request.presigned:
-            return self._client
+            return self._api
         if self._store is None:
-            self._store = httpx.Client(verify=self._verify, limits=_limits())
+            self._store = self._new_client()
         return self._store
 
     def close(self) -> None:
         """Close the sockets."""
-        self._client.close()
-        if self._store is not None:
-            self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
+        for client in filter(None, (self._api, self._store)):
+            client.close()
 
 
 class AsyncTransport:
-    """Drives flows on the event loop; no step of it blocks."""
+    """Drives flows on the event loop; no step of it blocks.
 
-    def __init__(self, settings: Settings) -> None:
-        self._auth = BearerAuth(settings.api_key) if settings.api_key else None
+    Args:
+        settings: Where to and how.
+        renew: Asked for another key when the server refuses the one in use.
+        max_in_flight: Most requests under way at once; further ones wait in front of the sockets.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        renew: KeyRenewal | None = None,
+        max_in_flight: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._auth = BearerAuth(settings.api_key, renew)
         self._verify = _verify(settings)
-        self._client = httpx.AsyncClient(verify=self._verify, limits=_limits())
+        self._in_flight = asyncio.Semaphore(max_in_flight)
+        self._api = self._new_client()
         self._store: httpx.AsyncClient | None = None
+
+    def _new_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=self._verify, limits=_limits())
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive ``flow`` to its end and return its value."""
@@ -198,32 +222,26 @@ class AsyncTransport:
             flow.close()
 
     async def _send(self, request: Request) -> Answer:
-        started = time.monotonic()
         content = _blocks(request.content) if isinstance(request.content, FileBody) else request.content
-        with _errors_typed(request):
-            response = await self._client_for(request).request(
-                request.method,
-                request.url,
-                content=content,
-                headers=_headers(request),
-                auth=self._auth if request.authenticated else None,
-                timeout=_timeout(request),
-            )
-        return _answer(request, response, started)
+        async with self._in_flight:
+            with _exchange(request) as arguments:
+                response = await self._client_for(request).request(
+                    content=content, auth=self._auth if request.authenticated else None, **arguments
+                )
+        return _answer(response)
 
     def _client_for(self, request: Request) -> httpx.AsyncClient:
         """Presigned URLs get a client of their own, which never holds the key or a cookie of the API."""
         if not request.presigned:
-            return self._client
+            return self._api
         if self._store is None:
-            self._store = httpx.AsyncClient(verify=self._verify, limits=_limits())
+            self._store = self._new_client()
         return self._store
 
     async def aclose(self) -> None:
         """Close the sockets."""
-        await self._client.aclose()
-        if self._store is not None:
-            await self._store.aclose()
+        for client in filter(None, (self._api, self._store)):
+            await client.aclose()
 
 
 async def _blocks(body: FileBody) -> AsyncIterator[bytes]:

@@ -70,19 +70,38 @@ def upload_file(
     file_format = format_of(path.name)
     if not path.is_file():
         raise ValidationError(f"{path}: no such file")
-    size = path.stat().st_size
-    _check_size(size, str(path))
     with path.open("rb") as file:
-        for remaining in reversed(range(URL_TRIES)):
-            upload = yield from create_upload(session, file_format, model_id=model_id)
-            model_id = upload.model_id
-            try:
-                yield from _put(session, upload, FileBody(file, 0, size))
-            except UploadError as error:
-                if error.status_code != 403 or not remaining:
-                    raise
-            else:
-                return upload
+        return (
+            yield from upload_open_file(
+                session, file, path.stat().st_size, file_format, what=str(path), model_id=model_id
+            )
+        )
+
+
+def upload_open_file(
+    session: Session, file: BinaryIO, size: int, file_format: str, *, what: str, model_id: str | None = None
+) -> Flow[models.UploadResult]:
+    """Upload a seekable file from its first byte, with a fresh URL when the store no longer takes the old one.
+
+    Args:
+        session: Whose settings to use; it is attached to the upload's model.
+        file: The open file; all of it is sent.
+        size: Its bytes.
+        file_format: ``csv``, ``parquet`` or ``pkl``.
+        what: How error messages call the file.
+        model_id: As in :func:`create_upload`.
+    """
+    _check_size(size, what)
+    for remaining in reversed(range(URL_TRIES)):
+        upload = yield from create_upload(session, file_format, model_id=model_id)
+        model_id = upload.model_id
+        try:
+            yield from _put(session, upload, FileBody(file, 0, size))
+        except UploadError as error:
+            if error.status_code != 403 or not remaining:
+                raise
+        else:
+            return upload
     raise AssertionError("unreachable: the last try returns or raises")
 
 

@@ -33,7 +33,7 @@ def settings_from(connection: Any, extra: Mapping[str, Any]) -> Settings:
     """
     fields = _Fields(connection.conn_id or "", extra)
     return Settings.resolve(
-        _base_url(connection),
+        base_url_of(connection),
         connection.password,
         timeout=fields.number("timeout", DEFAULT_TIMEOUT),
         poll_interval=fields.number("poll_interval", DEFAULT_POLL_INTERVAL),
@@ -43,7 +43,8 @@ def settings_from(connection: Any, extra: Mapping[str, Any]) -> Settings:
     )
 
 
-def _base_url(connection: Any) -> str | None:
+def base_url_of(connection: Any) -> str | None:
+    """The URL of a connection: its host as it is, or put together from scheme, host and port."""
     host: str = (connection.host or "").strip()
     if not host:
         return None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_cleartrace.api.errors import OuterProductError
-from airflow_provider_cleartrace.client.jobs import observe
-from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience, Poller
+from airflow_provider_cleartrace.api.models import StatusResult
+from airflow_provider_cleartrace.client.jobs import wait_until_ended
+from airflow_provider_cleartrace.client.polling import Patience
+from airflow_provider_cleartrace.client.session import Session
 from airflow_provider_cleartrace.triggers.pool import borrow
 
 START_SPREAD = 1.0
@@ -23,9 +22,10 @@ START_SPREAD = 1.0
 class ClearTraceJobTrigger(BaseTrigger):
     """Polls one job of a model and fires once, with how the wait ended.
 
-    The event is flat JSON: ``ending`` (see :class:`~.Ending`), ``reason``, ``elapsed`` seconds, ``model_id``,
-    ``job``. The trigger only polls: results are fetched by the worker. It never touches the job, so that a
-    restarted triggerer or a second copy of the trigger does no harm.
+    The event is JSON: ``model_id``, ``job``, ``ending`` (see :class:`~.Ending`), ``reason``, ``elapsed``
+    seconds, ``refusal``, and the ``receipt`` it was given. The trigger only polls:
+    results are fetched by the worker. It never touches the job, so that a restarted triggerer or a second
+    copy of the trigger does no harm.
 
     Args:
         model_id: The model.
@@ -35,6 +35,7 @@ class ClearTraceJobTrigger(BaseTrigger):
         deadline: Epoch seconds at which it ends; it survives a move to another triggerer.
         poll_interval: Seconds before the second look.
         max_poll_interval: Most seconds between two looks.
+        receipt: What the task wants to know again when it is resumed (JSON, nothing secret).
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ClearTraceJobTrigger(BaseTrigger):
         deadline: float | None = None,
         poll_interval: float = Patience.poll_interval,
         max_poll_interval: float = Patience.max_interval,
+        receipt: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.model_id = model_id
@@ -55,6 +57,8 @@ class ClearTraceJobTrigger(BaseTrigger):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
+        self.receipt = receipt or {}
+        self._last_status = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, all of them plain JSON."""
@@ -68,45 +72,40 @@ class ClearTraceJobTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
                 "max_poll_interval": self.max_poll_interval,
+                "receipt": self.receipt,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the end of the job."""
-        ended = await self._wait()
+        spread = min(START_SPREAD, self.poll_interval)
+        await asyncio.sleep(random.uniform(0, spread))  # noqa: S311  (spreads load, no secret)
+        async with borrow(self.cleartrace_conn_id) as shared:
+            settings, transport = await shared.ready()
+            ended = await transport.run(
+                wait_until_ended(
+                    Session(settings),
+                    self.model_id,
+                    self.job,
+                    Patience(poll_interval=self.poll_interval, max_interval=self.max_poll_interval),
+                    started=self.started,
+                    deadline=self.deadline,
+                    on_status=self._log_change,
+                )
+            )
         yield TriggerEvent(
             {
+                "model_id": self.model_id,
+                "job": self.job,
                 "ending": str(ended.ending),
                 "reason": ended.reason,
                 "elapsed": round(ended.elapsed, 3),
-                "model_id": self.model_id,
-                "job": self.job,
+                "refusal": ended.refusal,
+                "receipt": self.receipt,
             }
         )
 
-    async def _wait(self) -> Ended:
-        poller = Poller(
-            Patience(poll_interval=self.poll_interval, max_interval=self.max_poll_interval),
-            started=self.started,
-            deadline=self.deadline,
-        )
-        look = functools.partial(observe, model_id=self.model_id, job=self.job)
-        await asyncio.sleep(random.uniform(0, min(START_SPREAD, self.poll_interval)))  # noqa: S311  (no secret)
-        async with borrow(self.cleartrace_conn_id) as client:
-            last = ""
-            while True:
-                try:
-                    status = await client.run(look)
-                    if status.status != last:
-                        self.log.info("%s of model %s is %s", self.job, self.model_id, status.status)
-                        last = status.status
-                    verdict = poller.on_status(status, time.time())
-                except OuterProductError as error:
-                    self.log.debug("look at %s failed: %s", self.model_id, error)
-                    try:
-                        verdict = poller.on_error(error, time.time())
-                    except OuterProductError as final:
-                        return Ended(Ending.REFUSED, str(final), time.time() - self.started)
-                if isinstance(verdict, Ended):
-                    return verdict
-                await asyncio.sleep(verdict.delay)
+    def _log_change(self, status: StatusResult) -> None:
+        if status.status != self._last_status:
+            self._last_status = status.status
+            self.log.info("%s of model %s is %s", self.job, self.model_id, status.status)

@@ -1,0 +1,1 @@
+"""The steps of a ClearTrace pipeline as Airflow tasks."""

@@ -1,0 +1,205 @@
+"""Tasks that tell what a model has learned about a data set: personas and a narrative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_cleartrace.api.models import JobResult
+from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.client.polling import COMPLETED
+from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, Started
+from airflow_provider_cleartrace.operators.manifest import LISTED
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import Location
+from airflow_provider_cleartrace.storage.publishing import publish_bytes
+from airflow_provider_cleartrace.storage.reading import read_frame
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+SHORT_NARRATIVE = 16 * 1024
+"""Bytes of a narrative that still travel in the manifest; a longer one needs an ``output``."""
+
+
+class _AnalysisOperator(ClearTraceJobOperator):
+    """What segmentation and narrative share: a trained model, a data set, a file for the result."""
+
+    output_extension: str
+
+    def __init__(
+        self, *, model_id: str, data: str | None = None, output: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_id = model_id
+        self.data = data
+        self.output_uri = output
+
+    def _output(self) -> Location | None:
+        """Where the result goes, checked before anything is computed for it."""
+        if not self.output_uri:
+            return None
+        location = self.locate(self.output_uri)
+        if location.suffix != self.output_extension:
+            raise StorageError(f"{location.uri}: {self.output_extension} is written here")
+        return location
+
+    def _publish(self, content: str) -> dict[str, Any]:
+        location = self._output()
+        if location is None:
+            return {}
+        publish_bytes(location, content.encode())
+        return {"output": location.uri}
+
+
+class ClearTraceSegmentOperator(_AnalysisOperator):
+    """Groups rows by how the model explains them, and names the groups.
+
+    Returns a manifest with ``model_id``, ``n_clusters``, ``quality``, ``rows`` and ``persona_names``;
+    ``output`` takes the whole result, one cluster id a row and every persona, as JSON.
+
+    Args:
+        model_id: A trained model.
+        data: Path or URI of the rows; by default the training data.
+        target: Column of ``data`` with the outcomes, shown for each persona.
+        min_clusters: Fewest clusters to try.
+        max_clusters: Most clusters to try.
+        n_search_steps: Number of candidate clusterings.
+        use_agent: Let the service write persona texts with a language model, where it has one.
+        kpi_field: Business name of the target.
+        problem_context: What the personas are for.
+        output: A ``.json`` file for the whole result.
+        **kwargs: See :class:`~.ClearTraceJobOperator`.
+    """
+
+    job = "segment"
+    output_extension = ".json"
+    template_fields: Sequence[str] = (
+        "model_id",
+        "data",
+        "target",
+        "kpi_field",
+        "problem_context",
+        "output_uri",
+    )
+
+    def __init__(
+        self,
+        *,
+        target: str | None = None,
+        min_clusters: int = 4,
+        max_clusters: int = 10,
+        n_search_steps: int = 50,
+        use_agent: bool | None = None,
+        kpi_field: str | None = None,
+        problem_context: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+        self.min_clusters = min_clusters
+        self.max_clusters = max_clusters
+        self.n_search_steps = n_search_steps
+        self.use_agent = use_agent
+        self.kpi_field = kpi_field
+        self.problem_context = problem_context
+
+    def start(self, client: ClearTrace, context: Context) -> Started:
+        """Submit the segmentation."""
+        self._output()
+        client.load(self.model_id)
+        frame = values = None
+        if self.data:
+            names = client.get_schema().feature_names
+            columns = [*names, self.target] if self.target else names
+            frame = read_frame(self.locate(self.data), columns=columns)
+            values = frame.pop(self.target) if self.target else None
+        submitted = cast(
+            JobResult,
+            client.segment(
+                data=frame,
+                target_values=values,
+                min_clusters=self.min_clusters,
+                max_clusters=self.max_clusters,
+                n_search_steps=self.n_search_steps,
+                use_agent=self.use_agent,
+                kpi_field=self.kpi_field,
+                problem_context=self.problem_context,
+                wait=False,
+            ),
+        )
+        return Started(self.model_id, submitted.status == COMPLETED)
+
+    def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
+        """The segmentation in figures; the whole of it goes to ``output``."""
+        segments = client.get_segments()
+        return {
+            "n_clusters": segments.n_clusters,
+            "quality": segments.quality,
+            "rows": len(segments.cluster_ids),
+            "persona_names": [persona.persona_name for persona in segments.personas][:LISTED],
+            **self._publish(segments.model_dump_json(indent=1)),
+        }
+
+
+class ClearTraceNarrativeOperator(_AnalysisOperator):
+    """Has a model's behaviour on a data set told in plain language.
+
+    Returns a manifest with ``model_id`` and the ``narrative`` itself while it is short; ``output`` takes any.
+
+    Args:
+        model_id: A trained model.
+        data: Path or URI of the rows to tell about.
+        kpi_name: Business name of the target.
+        problem_context: What the reader should know about the data.
+        max_tool_calls: Most look-ups a language model may make, where one writes.
+        output: A ``.md`` file for the text.
+        **kwargs: See :class:`~.ClearTraceJobOperator`.
+    """
+
+    job = "narrative"
+    output_extension = ".md"
+    template_fields: Sequence[str] = ("model_id", "data", "kpi_name", "problem_context", "output_uri")
+
+    def __init__(
+        self,
+        *,
+        data: str,
+        kpi_name: str,
+        problem_context: str | None = None,
+        max_tool_calls: int = 6,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data=data, **kwargs)
+        self.kpi_name = kpi_name
+        self.problem_context = problem_context
+        self.max_tool_calls = max_tool_calls
+
+    def start(self, client: ClearTrace, context: Context) -> Started:
+        """Submit the narrative."""
+        self._output()
+        submitted = cast(
+            JobResult,
+            client.load(self.model_id).narrative(
+                read_frame(self.locate(str(self.data))),
+                kpi_name=self.kpi_name,
+                context=self.problem_context,
+                max_tool_calls=self.max_tool_calls,
+                wait=False,
+            ),
+        )
+        return Started(self.model_id, submitted.status == COMPLETED)
+
+    def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
+        """The text, or where it lies."""
+        text = client.get_narrative().narrative
+        size = len(text.encode())
+        if size > SHORT_NARRATIVE and not self.output_uri:
+            raise StorageError(
+                f"{self.task_id}: the narrative has {size} bytes, too many for XCom: give an output"
+            )
+        return {
+            "narrative": text if size <= SHORT_NARRATIVE else None,
+            "bytes": size,
+            **self._publish(text),
+        }

@@ -1,0 +1,196 @@
+"""What every ClearTrace operator shares, and the one lifecycle of those that start a job."""
+
+from __future__ import annotations
+
+import abc
+import datetime as dt
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_cleartrace.api.errors import OuterProductError, PollTimeoutError
+from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.client.jobs import wait_until_ended
+from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
+from airflow_provider_cleartrace.hooks.aws import s3_client_factory
+from airflow_provider_cleartrace.hooks.cleartrace import DEFAULT_CONN_ID, ClearTraceHook
+from airflow_provider_cleartrace.operators.manifest import manifest
+from airflow_provider_cleartrace.storage.locations import Location, locate
+from airflow_provider_cleartrace.triggers.deferral import BACKSTOP, deferrable_or_default, ended_from_event
+from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+DEFAULT_TIMEOUT = 24 * 3600.0
+"""Seconds a job may take by default."""
+
+
+class ClearTraceOperator(BaseOperator):
+    """A task that uses a ClearTrace connection, and files by path or URI.
+
+    Args:
+        cleartrace_conn_id: The connection to the service.
+        aws_conn_id: The connection for ``s3://`` URIs, through the Amazon provider; None uses boto3's own
+            credential chain.
+    """
+
+    ui_color = "#dff3ee"
+
+    def __init__(
+        self, *, cleartrace_conn_id: str = DEFAULT_CONN_ID, aws_conn_id: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cleartrace_conn_id = cleartrace_conn_id
+        self.aws_conn_id = aws_conn_id
+
+    @functools.cached_property
+    def hook(self) -> ClearTraceHook:
+        """The hook of the connection."""
+        return ClearTraceHook(self.cleartrace_conn_id)
+
+    def locate(self, uri: str) -> Location:
+        """The file behind a path or URI."""
+        return locate(uri, s3_client_factory(self.aws_conn_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A job that runs, or has run to its end.
+
+    ``receipt`` is flat JSON that goes into the manifest, and comes back to the task when it is resumed.
+    """
+
+    model_id: str
+    completed: bool = False
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
+    """A task that starts a job and waits for its end, on the worker or deferred to the triggerer.
+
+    A subclass names its :attr:`job` and says how it is submitted and what its result is; submitting once,
+    waiting, endings and the manifest are the same for all.
+
+    Args:
+        deferrable: Wait in the triggerer instead of a worker slot; by default as ``[operators]
+            default_deferrable`` says.
+        timeout: Seconds the job may take, from the start of the task.
+        poll_interval: Seconds before the second look at the job; by default the connection's.
+    """
+
+    job: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        poll_interval: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if timeout <= 0:
+            raise ValueError(f"timeout must be positive, not {timeout}")
+        if poll_interval is not None and poll_interval <= 0:
+            raise ValueError(f"poll_interval must be positive, not {poll_interval}")
+        self.deferrable = deferrable_or_default(deferrable)
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self._running: str | None = None
+
+    @abc.abstractmethod
+    def start(self, client: ClearTrace, context: Context) -> Started:
+        """Submit the job, or find the one that an earlier try of this task submitted."""
+
+    @abc.abstractmethod
+    def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
+        """What the completed job adds to the manifest; ``client`` is attached to the model."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit, then wait: here, or by deferring."""
+        with self.hook.get_conn() as client:
+            started = self.start(client, context)
+            self._running = started.model_id
+            begun = _start_of(context)
+            deadline = begun + self.timeout
+            poll_interval = self.poll_interval or client.session.settings.poll_interval
+            if started.completed:
+                ended = Ended(Ending.COMPLETED, elapsed=time.time() - begun)
+            elif self.deferrable:
+                self.defer(
+                    trigger=ClearTraceJobTrigger(
+                        model_id=started.model_id,
+                        job=self.job,
+                        cleartrace_conn_id=self.cleartrace_conn_id,
+                        started=begun,
+                        deadline=deadline,
+                        poll_interval=poll_interval,
+                        receipt=dict(started.receipt),
+                    ),
+                    method_name="execute_complete",
+                    timeout=dt.timedelta(seconds=deadline - time.time() + BACKSTOP),
+                )
+            else:
+                ended = client.run(
+                    wait_until_ended(
+                        client.session,
+                        started.model_id,
+                        self.job,
+                        Patience(poll_interval=poll_interval),
+                        started=begun,
+                        deadline=deadline,
+                    )
+                )
+            return self._finish(client, started.model_id, ended, started.receipt)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Take up the task where the trigger's event leaves it."""
+        ended = ended_from_event(event)
+        told = event or {}
+        self._running = told["model_id"]
+        with self.hook.get_conn() as client:
+            return self._finish(client, told["model_id"], ended, told.get("receipt", {}))
+
+    def _finish(
+        self, client: ClearTrace, model_id: str, ended: Ended, receipt: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        client.load(model_id)
+        error = ended.error(model_id=model_id, job=self.job)
+        if isinstance(error, PollTimeoutError):
+            fate = "it was cancelled" if client.cancel() else "the service cannot cancel it: it runs on"
+            raise PollTimeoutError(f"{error}; {fate}", elapsed=error.elapsed, model_id=model_id)
+        if error is not None:
+            raise error
+        self._running = None
+        self.log.info("%s of model %s completed after %.1f s", self.job, model_id, ended.elapsed)
+        return manifest(
+            model_id=model_id,
+            job=self.job,
+            elapsed_seconds=round(ended.elapsed, 3),
+            **receipt,
+            **self.result(client, receipt),
+        )
+
+    def on_kill(self) -> None:
+        """Cancel the job of a task that is killed while it waits on the worker."""
+        if self._running is None:
+            return
+        try:
+            with self.hook.get_conn() as client:
+                cancelled = client.load(self._running).cancel()
+        except OuterProductError as error:
+            self.log.warning("%s of model %s could not be cancelled: %s", self.job, self._running, error)
+        else:
+            fate = "cancelled" if cancelled else "left running: the service has no cancel"
+            self.log.info("%s of model %s: %s", self.job, self._running, fate)
+
+
+def _start_of(context: Context) -> float:
+    """Epoch seconds of the task's start: the same before and after a deferral."""
+    start = getattr(context["ti"], "start_date", None)
+    return start.timestamp() if start is not None else time.time()

@@ -1,0 +1,26 @@
+"""What a task hands on through XCom: a small, flat JSON object that names what was made and where it lies."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_provider_cleartrace.api.errors import OuterProductError
+
+SCHEMA_VERSION = 1
+
+MAX_BYTES = 48 * 1024
+"""The largest manifest: XCom backends start to refuse values at 64 KiB."""
+
+LISTED = 20
+"""Most entries of a list in a manifest; whole lists belong into files."""
+
+
+def manifest(**values: Any) -> dict[str, Any]:
+    """Build a manifest: scalars and short lists of scalars; what is None is left out."""
+    kept = {name: value for name, value in values.items() if value is not None}
+    result = {"schema_version": SCHEMA_VERSION} | kept
+    size = len(json.dumps(result, allow_nan=False).encode())
+    if size > MAX_BYTES:
+        raise OuterProductError(f"the task's manifest has {size} bytes; XCom takes {MAX_BYTES}")
+    return result

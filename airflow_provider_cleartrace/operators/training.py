@@ -1,0 +1,286 @@
+"""Tasks that bring data to ClearTrace and train models on it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.api.models import JobResult, StatusResult
+from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.client.jobs import job_known
+from airflow_provider_cleartrace.client.polling import COMPLETED, FAILED
+from airflow_provider_cleartrace.client.uploads import format_of, upload_open_file
+from airflow_provider_cleartrace.hooks.teacher import teacher_from_connection
+from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, ClearTraceOperator, Started
+from airflow_provider_cleartrace.operators.identity import derived_model_id
+from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
+from airflow_provider_cleartrace.storage.locations import Location
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+UPLOAD = "upload"
+"""What a server calls the state of a model that has a file and no training yet."""
+
+
+def _upload(client: ClearTrace, location: Location, model_id: str) -> None:
+    with location.open() as file:
+        client.run(
+            upload_open_file(
+                client.session,
+                file,
+                location.size(),
+                format_of(location.name),
+                what=location.uri,
+                model_id=model_id,
+            )
+        )
+
+
+class ClearTraceUploadOperator(ClearTraceOperator):
+    """Uploads a CSV or Parquet file, to be trained on by its ``model_id``.
+
+    Returns a manifest with ``model_id``, ``data``, ``bytes``, ``fingerprint`` and ``file_format``.
+
+    Args:
+        data: Local path or ``s3://`` URI of the file.
+        model_id: Id of the model to come; by default one derived from the task instance and the data.
+    """
+
+    template_fields: Sequence[str] = ("data", "model_id")
+
+    def __init__(self, *, data: str, model_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data = data
+        self.model_id = model_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Upload the file."""
+        location = self.locate(self.data)
+        file_format = format_of(location.name)
+        size = location.size()
+        fingerprint = location.fingerprint()
+        model_id = self.model_id or derived_model_id(context, fingerprint={"data": fingerprint})
+        with self.hook.get_conn() as client:
+            _upload(client, location, model_id)
+        self.log.info("uploaded %s (%d bytes) for model %s", location.uri, size, model_id)
+        return manifest(
+            model_id=model_id,
+            data=location.uri,
+            bytes=size,
+            fingerprint=fingerprint,
+            file_format=file_format,
+        )
+
+
+class _TrainingOperator(ClearTraceJobOperator):
+    """What fitting and distilling share: where the data is, which model it makes, what that model is like."""
+
+    def __init__(
+        self,
+        *,
+        data: str | None = None,
+        model_id: str | None = None,
+        target: str | None = None,
+        feature_fields: Sequence[str] | None = None,
+        feature_schema: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.data = data
+        self.model_id = model_id
+        self.target = target
+        self.feature_fields = feature_fields
+        self.feature_schema = feature_schema
+        self.config = config
+
+    def _submit(self, client: ClearTrace, model_id: str) -> JobResult:
+        raise NotImplementedError
+
+    def _request(self) -> dict[str, Any]:
+        """What shapes the model besides the data (JSON, no secrets)."""
+        return {
+            "job": self.job,
+            "target": self.target,
+            "feature_fields": list(self.feature_fields) if self.feature_fields else None,
+            "feature_schema": self.feature_schema,
+            "config": self.config,
+        }
+
+    def _check(self) -> None:
+        """Refuse what cannot work before anything is uploaded or paid for."""
+        if not self.data and not self.model_id:
+            raise ValidationError(f"{self.task_id}: give data to upload, or the model_id of an upload")
+        if clash := {"data", "model_id", "target", "wait"} & set(self.config or {}):
+            raise ValidationError(f"{self.task_id}: config must not hold {', '.join(sorted(clash))}")
+        if self.data:
+            format_of(self.data)
+
+    def start(self, client: ClearTrace, context: Context) -> Started:
+        """Submit the training, unless an earlier try of this task did; upload the data first where there is any."""
+        self._check()
+        location = self.locate(self.data) if self.data else None
+        receipt: dict[str, Any] = {}
+        if location is not None:
+            receipt = {
+                "data": location.uri,
+                "bytes": location.size(),
+                "fingerprint": location.fingerprint(),
+            }
+        model_id, known = self._model(client, context, receipt.get("fingerprint"))
+        if known is None or self._awaits_submit(known):
+            if location is not None:
+                _upload(client, location, model_id)
+            submitted = self._submit(client, model_id)
+            self.log.info("submitted %s of model %s", self.job, model_id)
+            return Started(model_id, submitted.status == COMPLETED, receipt)
+        self.log.info("model %s is %s already: not submitted again", model_id, known.status)
+        return Started(model_id, known.status == COMPLETED, receipt)
+
+    def _model(
+        self, client: ClearTrace, context: Context, fingerprint: str | None
+    ) -> tuple[str, StatusResult | None]:
+        """The model to train, and what the service knows of it.
+
+        A derived id moves on to its next generation when training under the last one failed.
+        """
+        if self.model_id:
+            return self.model_id, client.run(job_known(client.session, self.model_id, self.job))
+        request = self._request() | {"data": fingerprint}
+        for generation in itertools.count():
+            model_id = derived_model_id(context, fingerprint=request, generation=generation)
+            known = client.run(job_known(client.session, model_id, self.job))
+            if known is None or known.status != FAILED:
+                return model_id, known
+        raise AssertionError("unreachable: generations do not end")
+
+    def _awaits_submit(self, known: StatusResult) -> bool:
+        """Whether a model the service knows has yet to be trained by this task.
+
+        An id of the author's choice says nothing about what was asked for: what is finished under it is trained
+        anew, which a server that recognises the same request answers with the model it has. A derived id
+        belongs to this request alone.
+        """
+        if known.status in {COMPLETED, FAILED}:
+            return self.model_id is not None
+        return known.job == UPLOAD or (known.job is None and self.data is None)
+
+    def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
+        """The trained model in figures, as its schema tells them."""
+        schema = client.get_schema()
+        told = schema.model_extra or {}
+        metrics = told.get("metrics") or {}
+        return {
+            "target": schema.target,
+            "task": told.get("task"),
+            "n_features": len(schema.feature_names),
+            "feature_names": schema.feature_names[:LISTED],
+            "fidelity": told.get("fidelity"),
+            **{
+                f"metric_{name}": value
+                for name, value in metrics.items()
+                if isinstance(value, int | float | str)
+            },
+        }
+
+
+class ClearTraceFitOperator(_TrainingOperator):
+    """Trains a model on labelled data.
+
+    Returns a manifest with ``model_id``, ``target``, ``task``, ``n_features``, the held-out ``metric_*`` that the
+    server tells, ``elapsed_seconds``, and with ``data`` its ``fingerprint`` and ``bytes``.
+
+    Args:
+        target: Name of the target column.
+        data: Local path or ``s3://`` URI of a CSV or Parquet file, which is uploaded first.
+        model_id: Without ``data``: the id of an upload. With it: the id the model shall have, by default one
+            derived from the task instance and everything that shapes the model.
+        feature_fields: Columns to use; by default all but the target.
+        feature_schema: Per column, what to take it for, such as ``{"zip": {"dtype": "category"}}``.
+        config: Training options: ``mode``, ``n_hyperopt_steps``, ``base_model_type``, ``random_state``, ...
+        **kwargs: See :class:`~.ClearTraceJobOperator`.
+    """
+
+    job = "fit"
+    template_fields: Sequence[str] = (
+        "data",
+        "model_id",
+        "target",
+        "feature_fields",
+        "feature_schema",
+        "config",
+    )
+
+    def __init__(self, *, target: str, **kwargs: Any) -> None:
+        super().__init__(target=target, **kwargs)
+
+    def _submit(self, client: ClearTrace, model_id: str) -> JobResult:
+        return client.fit(
+            target=self.target,
+            model_id=model_id,
+            feature_fields=self.feature_fields,
+            feature_schema=self.feature_schema,
+            wait=False,
+            **dict(self.config or {}),
+        )
+
+
+class ClearTraceDistillOperator(_TrainingOperator):
+    """Distils a black-box model into an explainable student by asking its predict endpoint.
+
+    Returns the manifest of :class:`ClearTraceFitOperator`, with the student's ``fidelity``.
+
+    Args:
+        predict_url: The black box's predict endpoint, reachable from the ClearTrace server; by default the URL
+            of ``predict_conn_id``.
+        predict_conn_id: Connection with the endpoint's URL and credentials: its password goes as a bearer
+            token (with a login as basic authentication), the ``headers`` of its extra as they are.
+        data: As in :class:`ClearTraceFitOperator`; needs no target column.
+        target: Label column, for evaluation only.
+        **kwargs: As in :class:`ClearTraceFitOperator`.
+    """
+
+    job = "fit_distill"
+    template_fields: Sequence[str] = (
+        "data",
+        "model_id",
+        "predict_url",
+        "target",
+        "feature_fields",
+        "feature_schema",
+        "config",
+    )
+
+    def __init__(
+        self, *, predict_url: str | None = None, predict_conn_id: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.predict_url = predict_url
+        self.predict_conn_id = predict_conn_id
+
+    def _check(self) -> None:
+        super()._check()
+        if not self.predict_url and not self.predict_conn_id:
+            raise ValidationError(f"{self.task_id}: give predict_url or predict_conn_id")
+
+    def _request(self) -> dict[str, Any]:
+        return super()._request() | {"teacher": self.predict_url or self.predict_conn_id}
+
+    def _submit(self, client: ClearTrace, model_id: str) -> JobResult:
+        url, headers = self.predict_url, None
+        if self.predict_conn_id:
+            teacher = teacher_from_connection(self.hook.get_connection(self.predict_conn_id))
+            url, headers = self.predict_url or teacher.url, teacher.headers
+        return client.fit_distill(
+            predict_url=url,
+            predict_headers=headers,
+            target=self.target,
+            model_id=model_id,
+            feature_fields=self.feature_fields,
+            feature_schema=self.feature_schema,
+            wait=False,
+            **dict(self.config or {}),
+        )

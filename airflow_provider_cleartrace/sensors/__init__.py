@@ -1,0 +1,1 @@
+"""What watches jobs that another task started."""

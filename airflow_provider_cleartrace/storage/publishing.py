@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all: written beside their place, then put there in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from airflow_provider_cleartrace.storage.locations import Location
+
+
+@contextlib.contextmanager
+def published(location: Location) -> Iterator[IO[bytes]]:
+    """A binary file to write; it takes its place when the block ends well, and leaves no trace otherwise.
+
+    Locally the bytes go to a hidden sibling that is renamed; on S3 an object only exists once its upload is
+    complete, which closing the stream does.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    if not location.is_local:
+        with _published_object(location) as stream:
+            yield stream
+        return
+    target = Path(location.path)
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    with location.errors_named():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stream = draft.open("xb")
+    try:
+        with location.errors_named(), stream:
+            yield stream
+        with location.errors_named():
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _published_object(location: Location) -> Iterator[IO[bytes]]:
+    # Beside its place as well: an upload that fails half-way cannot be taken back once its stream closes.
+    draft = f"{location.path}.{secrets.token_hex(4)}.tmp"
+    try:
+        with location.errors_named(), location.filesystem.open_output_stream(draft) as stream:
+            yield stream
+        with location.errors_named():
+            location.filesystem.move(draft, location.path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            location.filesystem.delete_file(draft)
+        raise
+
+
+def publish_bytes(location: Location, data: bytes) -> None:
+    """Publish a small file in one go."""
+    with published(location) as stream:
+        stream.write(data)
