@@ -81,7 +81,7 @@ def upload_file(
 def upload_open_file(
     session: Session, file: BinaryIO, size: int, file_format: str, *, what: str, model_id: str | None = None
 ) -> Flow[models.UploadResult]:
-    """Upload a seekable file from its first byte, with a fresh URL when the store no longer takes the old one.
+    """Upload a seekable file from its first byte, with a fresh URL when the store refuses the old one.
 
     Args:
         session: Whose settings to use; it is attached to the upload's model.

@@ -32,7 +32,7 @@ SCENARIO_BATCH_ROWS = 50
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says of a batch: named columns, and where rows repeat, the batch row each entry is about."""
+    """What a model says of a batch, by column; ``about`` is the batch row of each entry where rows repeat."""
 
     columns: Mapping[str, pa.Array]
     about: Sequence[int] | None = None
@@ -174,7 +174,7 @@ class ClearTracePredictOperator(_RowsOperator):
 class ClearTraceExplainOperator(_RowsOperator):
     """Predicts and explains the rows of a file.
 
-    Writes the rows' identity, ``prediction``, one ``driver_<feature>`` a feature, and ``agop_<feature>``; with
+    Writes the rows' identity, ``prediction``, one ``driver_<feature>`` and ``agop_<feature>`` a feature; with
     personas or rules asked for, ``persona``, ``persona_cluster_id`` and ``rules`` (JSON) instead of the AGOP.
 
     Args:
@@ -330,8 +330,8 @@ class ClearTraceScenarioOperator(_RowsOperator):
 class ClearTraceInterpretOperator(ClearTraceOperator):
     """Asks a model which features drive it.
 
-    Returns a manifest with ``top_features`` and their ``top_shares`` (largest first, at most 20); ``output`` takes
-    all of them, as columns ``feature`` and ``share``.
+    Returns a manifest with ``top_features`` and their ``top_shares`` (largest first, at most 20); ``output``
+    takes all of them, as columns ``feature`` and ``share``.
 
     Args:
         model_id: A trained model.

@@ -120,7 +120,7 @@ class _TrainingOperator(ClearTraceJobOperator):
             format_of(self.data)
 
     def start(self, client: ClearTrace, context: Context) -> Started:
-        """Submit the training, unless an earlier try of this task did; upload the data first where there is any."""
+        """Upload the data, where there is any, and submit; unless an earlier try of this task did."""
         self._check()
         location = self.locate(self.data) if self.data else None
         receipt: dict[str, Any] = {}
@@ -160,8 +160,8 @@ class _TrainingOperator(ClearTraceJobOperator):
     def _awaits_submit(self, known: StatusResult) -> bool:
         """Whether a model the service knows has yet to be trained by this task.
 
-        An id of the author's choice says nothing about what was asked for: what is finished under it is trained
-        anew, which a server that recognises the same request answers with the model it has. A derived id
+        An id of the author's choice says nothing about what was asked for: what is finished under it is
+        trained anew, which a server that recognises the same request answers with the model it has. A derived id
         belongs to this request alone.
         """
         if known.status in {COMPLETED, FAILED}:
@@ -190,8 +190,8 @@ class _TrainingOperator(ClearTraceJobOperator):
 class ClearTraceFitOperator(_TrainingOperator):
     """Trains a model on labelled data.
 
-    Returns a manifest with ``model_id``, ``target``, ``task``, ``n_features``, the held-out ``metric_*`` that the
-    server tells, ``elapsed_seconds``, and with ``data`` its ``fingerprint`` and ``bytes``.
+    Returns a manifest with ``model_id``, ``target``, ``task``, ``n_features``, the held-out ``metric_*`` that
+    the server tells, ``elapsed_seconds``, and with ``data`` its ``fingerprint`` and ``bytes``.
 
     Args:
         target: Name of the target column.
@@ -234,8 +234,8 @@ class ClearTraceDistillOperator(_TrainingOperator):
     Returns the manifest of :class:`ClearTraceFitOperator`, with the student's ``fidelity``.
 
     Args:
-        predict_url: The black box's predict endpoint, reachable from the ClearTrace server; by default the URL
-            of ``predict_conn_id``.
+        predict_url: The black box's predict endpoint, reachable from the ClearTrace server; by default
+            that of ``predict_conn_id``.
         predict_conn_id: Connection with the endpoint's URL and credentials: its password goes as a bearer
             token (with a login as basic authentication), the ``headers`` of its extra as they are.
         data: As in :class:`ClearTraceFitOperator`; needs no target column.

@@ -51,8 +51,10 @@ class BoostedTrees:
 
     def scores(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score rows, (n, p) -> (n, outputs)."""
-        margin = self.booster.inplace_predict(np.ascontiguousarray(encoded), predict_type="margin")
-        return np.asarray(margin, dtype=np.float64).reshape(len(encoded), -1)
+        # For no rows xgboost forgets the number of outputs; one row of zeros brings it back.
+        rows = np.ascontiguousarray(encoded) if len(encoded) else np.zeros((1, encoded.shape[1]))
+        margin = self.booster.inplace_predict(rows, predict_type="margin")
+        return np.asarray(margin, dtype=np.float64).reshape(len(rows), -1)[: len(encoded)]
 
     def gradients(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Difference the scores, (n, p) -> (n, outputs, p).

@@ -28,8 +28,8 @@ def code_table(table: Table, features: Sequence[Column]) -> NDArray[np.float64]:
         features: d columns of a model.
 
     Returns:
-        (n, d): quantities as numbers (datetimes in days), levels as their position in `categories`, STRANGER for a
-        level that is not there, NaN for a gap.
+        (n, d): quantities as numbers (datetimes in days), levels as their position in `categories`, STRANGER
+        for a level that is not there, NaN for a gap.
 
     Raises:
         InputError: a column is absent, or a cell is of the wrong type.
@@ -57,8 +57,8 @@ def decode_levels(codes: NDArray[np.float64], column: Column) -> NDArray[np.obje
 def decimals(column: Column) -> int:
     """Give the number of decimals a value of this quantity is worth stating with (negative: tens, hundreds).
 
-    The step is the power of ten at or below a hundredth of the training standard deviation, so that rounding loses
-    nothing that the model could care about. Integers have none.
+    The step is the power of ten at or below a hundredth of the training standard deviation, so that rounding
+    loses nothing that the model could care about. Integers have none.
     """
     if column.kind == "integer":
         return 0

@@ -25,9 +25,9 @@ class Condition:
 
     Attributes:
         feature: the feature's name.
-        operator: "<=" and ">" compare with a number (an ISO date for a datetime); "between" is above the first and at
-            most the second of two; "==" equals a level or a whole number; "is missing" has no value. A gap meets
-            no condition but the last.
+        operator: "<=" and ">" compare with a number (an ISO date for a datetime); "between" is above the
+            first and at most the second of two; "==" equals a level or a whole number; "is missing" has no
+            value. A gap meets no condition but the last.
         value: what the operator compares with.
     """
 
@@ -99,7 +99,9 @@ class ConditionPool:
             for condition, interval in _candidates(column, codes[:, position])
         ]
         informative = [entry for entry in found if 0 < entry[3].sum() < len(codes)]
-        met = np.array([entry[3] for entry in informative], dtype=np.bool_).reshape(len(informative), len(codes))
+        met = np.array([entry[3] for entry in informative], dtype=np.bool_).reshape(
+            len(informative), len(codes)
+        )
         return cls(
             conditions=tuple(entry[1] for entry in informative),
             features=np.array([entry[0] for entry in informative], dtype=np.intp),
@@ -134,7 +136,10 @@ def _candidates(column: Column, codes: NDArray[np.float64]) -> Iterator[tuple[Co
             if column.kind == "integer" and high - low == 1:
                 yield Condition(column.name, "==", values[other]), Interval(low, high)
             else:
-                yield Condition(column.name, "between", (values[position], values[other])), Interval(low, high)
+                yield (
+                    Condition(column.name, "between", (values[position], values[other])),
+                    Interval(low, high),
+                )
 
 
 def _edges(column: Column, present: NDArray[np.float64]) -> list[float]:

@@ -26,7 +26,8 @@ class Constraint:
         immutable: the feature keeps its value.
         monotonic: the only direction of change.
         value_range: smallest and largest new value, in place of the training range.
-        allowed_values: codes of the only new values (numbers, or positions of levels), in place of the training range.
+        allowed_values: codes of the only new values (numbers, or positions of levels), in place of the
+            training range.
     """
 
     immutable: bool = False
@@ -35,17 +36,19 @@ class Constraint:
     allowed_values: tuple[float, ...] | None = None
 
 
-def read_constraints(schema: ModelSchema, constraints: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Constraint]:
+def read_constraints(
+    schema: ModelSchema, constraints: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, Constraint]:
     """Check constraints that arrive as JSON.
 
     Args:
         schema: the model's schema; what is legal depends on a feature's kind.
-        constraints: feature -> any of {"immutable": bool, "monotonic": "increase" | "decrease", "value_range":
-            [min, max], "allowed_values": [...]}. Dates are ISO texts.
+        constraints: feature -> any of {"immutable": bool, "monotonic": "increase" | "decrease",
+            "value_range": [min, max], "allowed_values": [...]}. Dates are ISO texts.
 
     Raises:
-        InputError: an unknown feature or key, a value of the wrong type, an order or range asked of levels, an empty
-            range or list, an unknown level, a fraction for an integer.
+        InputError: an unknown feature or key, a value of the wrong type, an order or range asked of levels,
+            an empty range or list, an unknown level, a fraction for an integer.
     """
     if constraints is not None and not isinstance(constraints, Mapping):
         raise InputError("constraints must be an object: feature name -> constraint")
@@ -64,7 +67,9 @@ def _read(column: Column, given: Mapping[str, Any]) -> Constraint:
         raise InputError(f"{where}: immutable must be true or false, not {immutable!r}")
     for key in ("monotonic", "value_range"):
         if given.get(key) is not None and column.is_levelled:
-            raise InputError(f"{where}: {key} needs an ordered feature, but {column.name!r} is a {column.kind}")
+            raise InputError(
+                f"{where}: {key} needs an ordered feature, but {column.name!r} is a {column.kind}"
+            )
     monotonic = given.get("monotonic")
     if monotonic not in (None, "increase", "decrease"):
         raise InputError(f"{where}: monotonic must be 'increase' or 'decrease', not {monotonic!r}")
@@ -91,16 +96,24 @@ def _allowed(where: str, column: Column, given: Any) -> tuple[float, ...]:
     if not _is_list(given) or not given:
         raise InputError(f"{where}: allowed_values must be a list of at least one value")
     codes = _codes(f"{where}: allowed_values", column, given)
-    strangers = [value for value, code in zip(given, codes, strict=True) if column.is_levelled and code == STRANGER]
+    strangers = [
+        value for value, code in zip(given, codes, strict=True) if column.is_levelled and code == STRANGER
+    ]
     if strangers:
-        raise InputError(f"{where}: allowed_values has unknown levels {strangers}; known are {list(column.categories)}")
+        raise InputError(
+            f"{where}: allowed_values has unknown levels {strangers}; known are {list(column.categories)}"
+        )
     if column.kind == "integer" and any(code != np.round(code) for code in codes):
         raise InputError(f"{where}: allowed_values must be whole numbers, for {column.name!r} is an integer")
     return tuple(sorted(set(codes)))
 
 
 def _codes(what: str, column: Column, given: Sequence[Any]) -> list[float]:
-    if not column.is_levelled and column.kind != "datetime" and any(isinstance(value, bool | str) for value in given):
+    if (
+        not column.is_levelled
+        and column.kind != "datetime"
+        and any(isinstance(value, bool | str) for value in given)
+    ):
         raise InputError(f"{what} must be numbers, for {column.name!r} is of kind {column.kind}")
     codes: list[float] = code_table(Table.from_columns({column.name: given}), [column])[:, 0].tolist()
     if np.isnan(codes).any():

@@ -77,8 +77,8 @@ class EditSpace:
     def cheapest_of_each_kind(self, edits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sort edits by number of changes, then distance, and keep the first of each kind.
 
-        Two edits are of one kind when they change the same features, quantities in the same direction and choices to
-        the same value.
+        Two edits are of one kind when they change the same features, quantities in the same direction and
+        choices to the same value.
         """
         n_changes, apart = self.cost(edits)
         ranked = edits[np.lexsort((*edits.T, apart, n_changes))]
@@ -92,7 +92,11 @@ class EditSpace:
         for index, (position, move) in enumerate(self.moves.items()):
             codes = edits[:, position]
             # 0 stands for unchanged: a choice is named by its place among the options, counted from 1.
-            kind = np.sign(codes - move.start) if isinstance(move, Span) else 1 + np.searchsorted(move.options, codes)
+            kind = (
+                np.sign(codes - move.start)
+                if isinstance(move, Span)
+                else 1 + np.searchsorted(move.options, codes)
+            )
             kinds[:, index] = np.where(changed[:, position], kind, 0)
         return kinds
 

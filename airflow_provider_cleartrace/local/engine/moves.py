@@ -40,7 +40,11 @@ class Span:
     @property
     def headings(self) -> tuple[float, ...]:
         """The directions with room: -1, 1 or both."""
-        return tuple(heading for heading, room in ((-1.0, self.low < self.start), (1.0, self.high > self.start)) if room)
+        return tuple(
+            heading
+            for heading, room in ((-1.0, self.low < self.start), (1.0, self.high > self.start))
+            if room
+        )
 
     def settle(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bring values to ones worth stating, inside the range."""
@@ -133,7 +137,9 @@ def _bounds(
     return low, high
 
 
-def distance(rows: NDArray[np.float64], origin: NDArray[np.float64], columns: tuple[Column, ...]) -> NDArray[np.float64]:
+def distance(
+    rows: NDArray[np.float64], origin: NDArray[np.float64], columns: tuple[Column, ...]
+) -> NDArray[np.float64]:
     """Measure how far rows are from an origin.
 
     Args:

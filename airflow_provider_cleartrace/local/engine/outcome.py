@@ -19,8 +19,8 @@ BELOW, ABOVE = 0, 1
 class Outcomes:
     """The outcomes a model's predictions fall into; rules and scenarios speak of them.
 
-    A classifier's outcomes are its classes, in the order of `Model.classes`. A regression has two: BELOW and ABOVE the
-    median prediction of the reference rows.
+    A classifier's outcomes are its classes, in the order of `Model.classes`. A regression has two: BELOW and
+    ABOVE the median prediction of the reference rows.
 
     Attributes:
         model: the model.

@@ -47,7 +47,8 @@ def revert_needless(space: EditSpace, edits: NDArray[np.float64]) -> NDArray[np.
 def shrink(space: EditSpace, edits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Make the changes of quantities smaller while the outcome holds, one feature an edit at a time.
 
-    The outcome need not be monotone in a value; of the values tried, the one nearest to the row's own is taken.
+    The outcome need not be monotone in a value; of the values tried, the one nearest to the row's own is
+    taken.
 
     Args:
         space: the row.

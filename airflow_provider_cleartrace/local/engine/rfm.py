@@ -38,6 +38,8 @@ _KERNEL_ENTRIES = 8_000_000
 """Entries of a kernel block or of a gradient block (64 MB of float64): bounds memory."""
 _JITTERS = (0.0, 1e-6, 1e-4, 1e-2)
 """Added to the diagonal, in turn, until a Cholesky factor exists, which duplicate rows can prevent."""
+_ROUND_OFF = 32.0
+"""Machine epsilons, relative to the squared norm, within which a squared distance is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ class KernelMachine:
             for rows in self._batches(len(encoded)):
                 projected = encoded[rows].astype(self.root.dtype) @ self.root
                 distance = self._distances(projected)
-                at_centre = distance <= self._round_off(projected)
+                at_centre = distance == 0
                 distance[at_centre] = 1.0
                 weight = _laplace(distance, self.bandwidth) / (-self.bandwidth * distance)
                 weight[at_centre] = 0.0
@@ -129,13 +131,12 @@ class KernelMachine:
         return self.centers @ self.root
 
     def _distances(self, projected: Floats) -> Floats:
-        return np.asarray(np.sqrt(_squared_distances(projected, self._projected_centers)))
-
-    def _round_off(self, projected: Floats) -> Floats:
-        """Distances (n, 1) below which a row and a centre are the same up to rounding."""
-        squared = np.einsum("ij,ij->i", projected, projected)[:, None]
-        # Rounding enters the squared distance relative to the squared norms.
-        return np.asarray(np.sqrt(32 * np.finfo(projected.dtype).eps * (squared + 1e-12)))
+        """Distances (n, m); exactly 0 where a row and a centre are the same up to rounding."""
+        squared = _squared_distances(projected, self._projected_centers)
+        # Rounding enters a squared distance relative to the squared norms.
+        norms = np.einsum("ij,ij->i", projected, projected)[:, None]
+        squared[squared <= _ROUND_OFF * np.finfo(projected.dtype).eps * norms] = 0.0
+        return np.asarray(np.sqrt(squared))
 
     def _batches(self, n: int) -> Iterator[slice]:
         widest = max(len(self.centers), self.coefficients.shape[1] * len(self.root))

@@ -1,8 +1,9 @@
 """Local rules: a few conditions a row meets under which its prediction is unusually common.
 
-A rule is grown greedily as in subgroup discovery (Kloesgen, "Explora", 1996): of the conditions the row meets on its
-strongest drivers, the one is added that maximises sqrt(support) * (confidence - base rate), as long as the confidence
-rises. That quality is, up to a factor, the z value of a binomial test, so it prefers neither tiny nor trivial groups.
+A rule is grown greedily as in subgroup discovery (Kloesgen, "Explora", 1996): of the conditions the row meets
+on its strongest drivers, the one is added that maximises sqrt(support) * (confidence - base rate), as long as
+the confidence rises. That quality is, up to a factor, the z value of a binomial test, so it prefers neither
+tiny nor trivial groups.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class RuleSettings:
 
     Attributes:
         selector: "lift_threshold" gives one rule a row, the shortest prefix of the grown one that reaches
-            `lift_threshold` of its best lift. "top_k" gives up to `top_k` rules grown from different features, by
-            lift, then support.
+            `lift_threshold` of its best lift. "top_k" gives up to `top_k` rules grown from different
+            features, by lift, then support.
         lift_threshold: share of the best lift, in (0, 1].
         top_k: rules a row, only for the selector "top_k".
         max_conditions: most conditions in a rule.
@@ -82,8 +83,9 @@ class RuleSettings:
 class Rule:
     """Conditions that one row meets, and what they say about its prediction.
 
-    Every figure is counted on the model's reference rows, so anyone with these can count again. "Predicted like this
-    row" means the same predicted class or, for a regression, the same side of the median reference prediction.
+    Every figure is counted on the model's reference rows, so anyone with these can count again. "Predicted
+    like this row" means the same predicted class or, for a regression, the same side of the median reference
+    prediction.
 
     Attributes:
         conditions: all of them are met by the row.
@@ -130,8 +132,8 @@ def local_rules(model: Model, table: Table, **settings: Any) -> list[list[Rule]]
         **settings: the fields of RuleSettings.
 
     Returns:
-        One list a row. It is empty where no condition that the row meets makes its prediction more common than it is
-        anyway.
+        One list a row. It is empty where no condition that the row meets makes its prediction more common
+        than it is anyway.
 
     Raises:
         InputError: unknown or invalid settings, missing feature columns, cells of the wrong type.
@@ -179,7 +181,9 @@ class _Grower:
             enough = self._settings.lift_threshold * prefixes[-1].confidence
             return [next(prefix for prefix in prefixes if prefix.confidence >= enough - _RISE)]
         features = self._pool.features[usable]
-        grown = [self._grow(usable, usable[features == feature]) for feature in dict.fromkeys(features.tolist())]
+        grown = [
+            self._grow(usable, usable[features == feature]) for feature in dict.fromkeys(features.tolist())
+        ]
         distinct = {frozenset(prefixes[-1].members): prefixes[-1] for prefixes in grown if prefixes}
         ranked = sorted(distinct.values(), key=lambda rule: (-rule.confidence, -rule.rows, rule.members))
         return ranked[: self._settings.top_k]
@@ -215,7 +219,9 @@ class _Grower:
             taken = self._pool.features[list(last.members)]
             free = usable[~np.isin(self._pool.features[usable], taken)]
             met = self._pool.met[np.ix_(free, np.flatnonzero(inside))]
-            extended = self._best(free, met.sum(axis=1), met[:, self._hit[inside]].sum(axis=1), last.confidence)
+            extended = self._best(
+                free, met.sum(axis=1), met[:, self._hit[inside]].sum(axis=1), last.confidence
+            )
             if extended is None:
                 break
             prefixes.append(_Prefix((*last.members, *extended.members), extended.rows, extended.hits))

@@ -337,7 +337,7 @@ def _read_teacher(
         raise InputError(f"the teacher gave no finite prediction for {bad} of {n} rows")
     if predictions.ndim == 2 and predictions.shape[1] == 1:
         predictions = predictions[:, 0]
-    if predictions.std(axis=0).max() == 0:
+    if np.ptp(predictions, axis=0).max() == 0:
         raise InputError("the teacher predicts the same for every row; there is nothing to learn")
     within = predictions.min() >= 0 and predictions.max() <= 1
     if predictions.ndim == 2:

@@ -1,8 +1,8 @@
 """Random walks from one row towards a desired outcome, guided by the gradient at the row.
 
-Each walk keeps to a few features, mostly one or two, so that what it finds is sparse from the start; it keeps its
-direction in every quantity, so that steps add up. One part of features and directions is drawn by the gradient's
-promise, the other at random, for the gradient only knows the neighbourhood of the row.
+Each walk keeps to a few features, mostly one or two, so that what it finds is sparse from the start; it keeps
+its direction in every quantity, so that steps add up. One part of features and directions is drawn by the
+gradient's promise, the other at random, for the gradient only knows the neighbourhood of the row.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _GUIDED = 0.6
 """Share of draws that follow the gradient."""
 _REACH = 2.0
 """Standard deviations a quantity is credited with moving when its promise is compared with that of a level."""
-_SPARSITY = 0.5
-"""A walk has k features with probability (1 - _SPARSITY)^(k - 1) * _SPARSITY: half of them move a single one."""
+_SPARSITY = 0.6
+"""A walk has k features with probability (1 - _SPARSITY)^(k - 1) * _SPARSITY: more than half move a single one."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def walk(space: EditSpace, settings: WalkSettings, rng: np.random.Generator) -> 
     # The Gumbel trick draws a random order, weighted by the promises; a walk uses the first `sizes` of it.
     order = np.argsort(-(np.log(guide.features) + rng.gumbel(size=(n, f))), axis=1)
     sizes = np.minimum(rng.geometric(_SPARSITY, size=n), f)
-    headings = np.stack([_headings(move, guide.slopes[index], n, rng) for index, move in enumerate(moves)], axis=1)
+    headings = np.stack(
+        [_headings(move, guide.slopes[index], n, rng) for index, move in enumerate(moves)], axis=1
+    )
 
     edits = np.tile(space.codes, (n, 1))
     encoded = np.tile(space.encoded, (n, 1))
