@@ -1,4 +1,4 @@
-"""Tables as one matrix in the features' own units, and back: what rules, scenarios and segments compute on."""
+"""Tables as one matrix in the features' own units: what rules, scenarios and segments compute on."""
 
 from __future__ import annotations
 

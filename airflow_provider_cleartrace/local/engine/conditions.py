@@ -16,7 +16,7 @@ from airflow_provider_cleartrace.local.engine.schema import Column, Label
 Operator = Literal["<=", ">", "between", "==", "is missing"]
 
 _BINS = 8
-"""Quantities are cut at octiles: fine enough to follow a bend, coarse enough that every bin holds rows to count."""
+"""Quantities are cut at octiles: fine enough to follow a bend, coarse enough for a bin to hold rows."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _candidates(column: Column, codes: NDArray[np.float64]) -> Iterator[tuple[Co
 
 
 def _edges(column: Column, present: NDArray[np.float64]) -> list[float]:
-    """Cut a quantity at values worth stating; rounded first and counted afterwards, so that counts match the text."""
+    """Cut a quantity at values worth stating; rounded before rows are counted, so counts match the text."""
     if not len(present):
         return []
     distinct = np.unique(present)

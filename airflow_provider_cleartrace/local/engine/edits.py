@@ -1,4 +1,4 @@
-"""One row and its edits: which may be made, what they encode to, and whether they reach the desired outcome."""
+"""One row and its edits: which may be made, how they are encoded, whether they reach the desired outcome."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class EditSpace:
 
     def changed(self, edits: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Mark what edits change, (n, d) -> (n, d)."""
-        return (edits != self.codes) & ~np.isnan(self.codes)
+        changed: NDArray[np.bool_] = (edits != self.codes) & ~np.isnan(self.codes)
+        return changed
 
     def encode(self, edits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Encode edits, (n, d) -> (n, p); what is unchanged is not encoded anew."""
@@ -66,9 +67,14 @@ class EditSpace:
         model = self.outcomes.model
         return model.predictions_from_scores(model.scores(encoded))
 
+    def reached(self, encoded: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Mark the encoded edits (n, p) that reach the desired outcome, (n,)."""
+        outcomes = self.outcomes.of_predictions(self.predict(encoded))
+        return np.asarray(outcomes == self.desired)
+
     def reaches(self, edits: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Mark the edits (n, d) that reach the desired outcome, (n,)."""
-        return self.outcomes.of_predictions(self.predict(self.encode(edits))) == self.desired
+        return self.reached(self.encode(edits))
 
     def cost(self, edits: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Give the number of changes and the distance in standard deviations of edits, (n,) each."""

@@ -18,7 +18,7 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as a whole percentage; near 0 and 1 with one decimal, so that neither is claimed falsely."""
+    """Write a share as a whole percentage; near 0 and 1 with a decimal, so that neither is feigned."""
     if 0 < share < 0.0005:
         return "less than 0.1%"
     if 0.9995 <= share < 1:

@@ -67,5 +67,5 @@ class Outcomes:
         return f"{target} {side} {number(self.threshold)}"
 
     def reported(self, predictions: NDArray[np.float64], outcome: int) -> NDArray[np.float64]:
-        """Give one figure a row: the value, the probability of class 1, or with k > 2 classes that of `outcome`."""
+        """Give a figure a row: the value, the probability of class 1, or of `outcome` (k > 2 classes)."""
         return predictions[:, outcome] if predictions.ndim == 2 else predictions

@@ -27,7 +27,7 @@ from airflow_provider_cleartrace.local.engine.table import Table
 Selector = Literal["lift_threshold", "top_k"]
 
 _DRIVERS = 8
-"""Conditions come from this many of the row's strongest drivers: a rule is to explain the prediction, not the row."""
+"""Conditions come from the row's strongest drivers: a rule is to explain the prediction, not the row."""
 _RISE = 1e-9
 """Confidence must rise by more than round-off."""
 
@@ -208,7 +208,7 @@ class _Grower:
         )
 
     def _grow(self, usable: NDArray[np.intp], first: NDArray[np.intp]) -> list[_Prefix]:
-        """Grow one rule whose first condition is among `first`; every prefix with a higher confidence than before."""
+        """Grow one rule whose first condition is among `first`, and give its prefixes, confidence rising."""
         start = self._best(first, self._rows[first], self._hits[first], self._base)
         if start is None:
             return []

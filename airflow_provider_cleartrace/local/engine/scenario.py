@@ -28,7 +28,7 @@ from airflow_provider_cleartrace.local.engine.table import Table
 from airflow_provider_cleartrace.local.engine.walks import WalkSettings, walk
 
 _EXPLORED = 20
-"""Kinds of edits collected for every one returned. On german credit this finds a single change wherever one exists."""
+"""Kinds of edits collected for every one returned: enough on german credit to find single changes."""
 _SHRUNK = 8
 """Kinds of edits, the cheapest, whose quantities are brought nearer for every one returned."""
 
@@ -157,7 +157,7 @@ def _candidates(
     return tuple(
         Candidate(
             int(n_changes[index]),
-            _changes(space, edits[index], rows, index),
+            _changes(space, edits[index], rows, int(index)),
             float(reported[index]),
             float(distances[index]),
         )
@@ -180,11 +180,11 @@ def _changes(
 def _failure(space: EditSpace, settings: WalkSettings) -> str:
     goal = space.outcomes.name(space.desired)
     if not space.moves:
-        return f"Nothing may change: every feature is missing, immutable, or has no other allowed value ({goal} wanted)."
+        return f"Nothing may change to reach {goal}: each feature is missing, fixed, or has no other value."
     names = ", ".join(space.columns[position].name for position in space.moves)
     return (
-        f"None of {number(settings.n_walks)} walks of up to {number(settings.max_steps)} steps reached {goal} by "
-        f"changing {names}. More walks, more steps or fewer constraints may help."
+        f"None of {number(settings.n_walks)} walks of up to {number(settings.max_steps)} steps reached "
+        f"{goal} by changing {names}. More walks, more steps or fewer constraints may help."
     )
 
 
@@ -195,7 +195,7 @@ def _complete(model: Model, table: Table) -> Table:
     if unknown:
         raise InputError(f"unknown columns {unknown}; the model's features are {list(names)}")
     gaps = np.full(len(table), np.nan)
-    return Table({name: table[name] if name in table else gaps for name in names})
+    return Table({name: table.columns.get(name, gaps) for name in names})
 
 
 def _check(name: str, value: object, least: int = 1) -> None:

@@ -18,9 +18,9 @@ from airflow_provider_cleartrace.local.engine.moves import Choice, Span, sd_unit
 _GUIDED = 0.6
 """Share of draws that follow the gradient."""
 _REACH = 2.0
-"""Standard deviations a quantity is credited with moving when its promise is compared with that of a level."""
+"""Standard deviations a quantity may move when its promise is compared with that of a level."""
 _SPARSITY = 0.6
-"""A walk has k features with probability (1 - _SPARSITY)^(k - 1) * _SPARSITY: more than half move a single one."""
+"""A walk has k features with probability _SPARSITY (1 - _SPARSITY)^(k - 1): most move a single one."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def walk(space: EditSpace, settings: WalkSettings, rng: np.random.Generator) -> 
         rows = alive[moved]
         reached = np.zeros(len(alive), dtype=np.bool_)
         if len(rows):
-            reached[moved] = space.outcomes.of_predictions(space.predict(encoded[rows])) == space.desired
+            reached[moved] = space.reached(encoded[rows])
         if reached.any():
             found.append(edits[alive[reached]])
             if len(np.unique(space.kinds(np.concatenate(found)), axis=0)) >= settings.enough:
@@ -148,7 +148,7 @@ def _towards(
 ) -> NDArray[np.float64]:
     """Give the derivative (p,) of what has to rise: the desired class's lead over its strongest rival."""
     if len(scores) == 1:
-        return gradients[0] if space.desired == 1 else -gradients[0]
+        return np.asarray(gradients[0] if space.desired == 1 else -gradients[0])
     rivals = np.delete(np.arange(len(scores)), space.desired)
     return np.asarray(gradients[space.desired] - gradients[rivals[scores[rivals].argmax()]])
 
