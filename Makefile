@@ -7,6 +7,7 @@ PYTEST_WORKERS ?= 2
 AIRFLOW_3_3 := 3.3.2
 AIRFLOW_2_11 := 2.11.2
 EXTRAS := local,dev,amazon
+EXTRAS_2_11 := local,dev
 
 BIN := .venv/bin
 BIN_2_11 := .venv-2.11/bin
@@ -135,5 +136,5 @@ help: ## This list
 	@touch .venv/.demo-installed $@
 
 .venv-2.11/.test-installed: pyproject.toml constraints/airflow-2.11.txt
-	$(call install,.venv-2.11,constraints/airflow-2.11.txt,local,dev)
+	$(call install,.venv-2.11,constraints/airflow-2.11.txt,$(EXTRAS_2_11))
 	@touch $@
