@@ -59,28 +59,23 @@ class BoostedTrees:
     def gradients(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Difference the scores, (n, p) -> (n, outputs, p).
 
-        Quantity: (f(x + h) - f(x - h)) / (distance moved), h = STEP standard deviations, both ends clipped to
-            the
-        training range; 0 where that leaves no distance. Its gap mark: f(row with the gap) - f(row with the
-        training mean). Level: f(row with that level) - f(row), so that contracting with (level - frequencies)
-        is the exact contrast of the row's level against the training mix.
+        Quantity: (f(x + h) - f(x - h)) / (distance moved), h = STEP standard deviations, for an integer column
+        rounded to whole units and at least 1; both ends clipped to the training range; 0 where that leaves no
+        distance. Its gap mark: f(row with the gap) - f(row with the training mean). Level: f(row with that
+        level) - f(row), so that contracting with (level - frequencies) is the exact contrast of the row's level
+        against the training mix.
         """
         base = self.scores(encoded)
         gradients = np.zeros((len(encoded), base.shape[1], encoded.shape[1]))
         for block, group in zip(self.encoder.blocks, self.encoder.groups, strict=True):
             first = group.start
             if isinstance(block, QuantityBlock):
-                low, mean, high = block.curve.forward(
-                    np.array(
-                        [block.column.minimum, block.column.mean, block.column.maximum], dtype=np.float64
-                    )
-                )
-                up = np.minimum(encoded[:, first] + STEP, high)
-                down = np.maximum(encoded[:, first] - STEP, low)
+                down, up = _neighbours(block, encoded[:, first])
                 moved = np.where(up > down, up - down, np.inf)[:, None]
                 difference = self._with(encoded, {first: up}) - self._with(encoded, {first: down})
                 gradients[:, :, first] = difference / moved
                 if block.marks_gaps:
+                    mean = block.curve.forward(np.array([block.column.mean]))[0]
                     gap = self._with(encoded, {first: mean, first + 1: 1.0})
                     gradients[:, :, first + 1] = gap - self._with(encoded, {first: mean, first + 1: 0.0})
             else:
@@ -110,6 +105,23 @@ class BoostedTrees:
         for column, values in columns.items():
             moved[:, column] = values
         return self.scores(moved)
+
+
+def _neighbours(
+    block: QuantityBlock, encoded: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the two encoded values between which a quantity is differenced, (n,) each."""
+    column, curve = block.column, block.curve
+    low, high = curve.forward(np.array([column.minimum, column.maximum]))
+    if column.kind == "integer":
+        # Trees split at whole values: a fractional step would miss the split on one side of the value.
+        sd, mean = column.std or 0.0, column.mean or 0.0
+        whole = np.rint(encoded * sd + mean)
+        step = max(1.0, round(STEP * sd))
+        down, up = curve.forward(whole - step), curve.forward(whole + step)
+    else:
+        down, up = encoded - STEP, encoded + STEP
+    return np.maximum(down, low), np.minimum(up, high)
 
 
 @dataclass(frozen=True)
