@@ -70,7 +70,7 @@ def fit(
     names: list[str] | None = None
     rows: list[Any] | None = None
     if data is None:
-        config.setdefault("model_id", session.attached())
+        config["model_id"] = config.get("model_id") or session.attached()
     elif frames.is_frame(data):
         columns = [str(column) for column in data.columns]
         if named and target not in columns:
@@ -129,7 +129,7 @@ def fit_distill(
     rows: list[Any] | None = None
     names: list[str] | None = None
     if data is None:
-        config.setdefault("model_id", session.attached())
+        config["model_id"] = config.get("model_id") or session.attached()
     else:
         named = frames.is_frame(data)
         table = frames.rows_from(data, feature_names=feature_fields if named else None, what="data")

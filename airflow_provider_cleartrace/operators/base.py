@@ -44,7 +44,8 @@ class ClearTraceOperator(BaseOperator):
     def __init__(
         self, *, cleartrace_conn_id: str = DEFAULT_CONN_ID, aws_conn_id: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        # Each entry of the manifest is an XCom of its own as well: `fit.output["model_id"]` just works.
+        super().__init__(**{"multiple_outputs": True} | kwargs)
         self.cleartrace_conn_id = cleartrace_conn_id
         self.aws_conn_id = aws_conn_id
 

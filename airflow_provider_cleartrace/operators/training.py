@@ -161,8 +161,8 @@ class _TrainingOperator(ClearTraceJobOperator):
         """Whether a model the service knows has yet to be trained by this task.
 
         An id of the author's choice says nothing about what was asked for: what is finished under it is
-        trained anew, which a server that recognises the same request answers with the model it has. A derived id
-        belongs to this request alone.
+        trained anew, which a server that recognises the same request answers with the model it has. A
+        derived id belongs to this request alone.
         """
         if known.status in {COMPLETED, FAILED}:
             return self.model_id is not None

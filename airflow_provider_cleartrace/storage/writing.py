@@ -60,12 +60,12 @@ def _batch_writer(
     if location.suffix == ".parquet":
         import pyarrow.parquet as parquet  # noqa: PLC0415
 
-        writer = stack.enter_context(parquet.ParquetWriter(pa.PythonFile(stream), schema))
+        writer = stack.enter_context(parquet.ParquetWriter(pa.PythonFile(stream, mode="w"), schema))
         return lambda batch: writer.write_batch(batch)
     if location.suffix == ".csv":
         import pyarrow.csv as csv  # noqa: PLC0415
 
-        csv_writer = stack.enter_context(csv.CSVWriter(pa.PythonFile(stream), schema))
+        csv_writer = stack.enter_context(csv.CSVWriter(pa.PythonFile(stream, mode="w"), schema))
         return lambda batch: csv_writer.write_batch(batch)
     return lambda batch: _write_json_lines(stream, batch)
 

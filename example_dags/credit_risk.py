@@ -1,0 +1,122 @@
+"""Train a credit model, explain every decision, and find a way to approval for the declined.
+
+    upload -> fit -> interpret
+                  -> explain -> declined -> scenario
+                  -> segment -> narrative
+
+Needs the connection ``cleartrace_default``. Results go below the Airflow variable ``cleartrace_output``, a local
+folder or an ``s3://`` URI, into a folder for each run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_cleartrace.operators.analysis import (
+    ClearTraceNarrativeOperator,
+    ClearTraceSegmentOperator,
+)
+from airflow_provider_cleartrace.operators.inference import (
+    ClearTraceExplainOperator,
+    ClearTraceInterpretOperator,
+    ClearTraceScenarioOperator,
+)
+from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator, ClearTraceUploadOperator
+
+DATA = str(Path(__file__).parent / "data" / "german_credit.csv")
+TARGET = "good_credit"
+OUTPUT = "{{ var.value.get('cleartrace_output', 'cleartrace-output') }}/{{ run_id }}"
+
+
+@dag(schedule=None, catchup=False, tags=["cleartrace"], doc_md=__doc__)
+def credit_risk() -> None:
+    """The pipeline; long steps wait in the triggerer."""
+    # [START upload]
+    upload = ClearTraceUploadOperator(task_id="upload", data=DATA)
+    # [END upload]
+
+    # [START fit]
+    fit = ClearTraceFitOperator(
+        task_id="fit",
+        model_id=upload.output["model_id"],
+        target=TARGET,
+        config={"n_hyperopt_steps": 8, "random_state": 42},
+        deferrable=True,
+    )
+    # [END fit]
+    model_id = fit.output["model_id"]
+
+    # [START interpret]
+    interpret = ClearTraceInterpretOperator(
+        task_id="interpret", model_id=model_id, output=f"{OUTPUT}/drivers.csv"
+    )
+    # [END interpret]
+
+    # [START explain]
+    explain = ClearTraceExplainOperator(
+        task_id="explain", model_id=model_id, data=DATA, output=f"{OUTPUT}/explanations.parquet"
+    )
+    # [END explain]
+
+    # [START segment]
+    segment = ClearTraceSegmentOperator(
+        task_id="segment",
+        model_id=model_id,
+        data=DATA,
+        target=TARGET,
+        min_clusters=3,
+        max_clusters=6,
+        kpi_field="Good credit",
+        output=f"{OUTPUT}/segments.json",
+        deferrable=True,
+    )
+    # [END segment]
+
+    # [START narrative]
+    narrative = ClearTraceNarrativeOperator(
+        task_id="narrative",
+        model_id=model_id,
+        data=DATA,
+        kpi_name="Good credit",
+        problem_context="Consumer loans of a German bank; the applicants of one period.",
+        output=f"{OUTPUT}/narrative.md",
+        deferrable=True,
+    )
+    # [END narrative]
+
+    @task
+    def declined(explanations: str) -> str:
+        """Write the applications that the model would decline beside the explanations."""
+        import pandas as pd
+
+        predictions = pd.read_parquet(explanations, columns=["row", "prediction"]).set_index("row")
+        applications = pd.read_csv(DATA).drop(columns=TARGET)
+        path = f"{explanations.rpartition('/')[0]}/declined.csv"
+        applications[predictions["prediction"] < 0.5].to_csv(path, index_label="application")
+        return path
+
+    # [START scenario]
+    scenario = ClearTraceScenarioOperator(
+        task_id="scenario",
+        model_id=model_id,
+        data=declined(explain.output["output"]),
+        output=f"{OUTPUT}/scenarios.jsonl",
+        id_columns=["application"],
+        constraints={
+            "age_in_years": {"immutable": True},
+            "personal_status_and_sex": {"immutable": True},
+            "foreign_worker": {"immutable": True},
+            "credit_amount": {"monotonic": "decrease"},
+            "duration_in_month": {"value_range": [6, 60]},
+        },
+    )
+    # [END scenario]
+
+    fit >> interpret
+    explain >> scenario
+    segment >> narrative
+
+
+credit_risk()
