@@ -26,6 +26,11 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if 0 < share < 0.0095 or 0.9905 < share < 1 else f"{share:.0%}"
 
 
+def decimal(value: float) -> str:
+    """Write a score between -1 and 1, such as an AUC, with two decimals."""
+    return f"{value:.2f}"
+
+
 def label_text(label: Label) -> str:
     """Write a class label or a value of a feature: 1.0 as 1, True as true."""
     if isinstance(label, bool):

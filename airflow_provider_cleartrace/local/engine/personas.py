@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine.figures import label_text, listing, number, percent
 from airflow_provider_cleartrace.local.engine.schema import Column, ModelSchema
-from airflow_provider_cleartrace.local.engine.traits import Trait, traits
+from airflow_provider_cleartrace.local.engine.traits import NOTABLE, Trait, traits
 
 _NAME_TRAITS = 2
 """Traits in a name, unless more are needed to tell two clusters apart."""
@@ -83,7 +83,9 @@ def describe_clusters(rows: ClusteredRows) -> tuple[Persona, ...]:
     fallbacks = [
         f"driven by {features[order[0]].name}" if len(order) else "no driver stands out" for order in drivers
     ]
-    names = _distinct_names(found, fallbacks)
+    outlooks = [_outlook_labels(rows, group) for group in groups]
+    labels = [[trait.label for trait in own] + outlook for own, outlook in zip(found, outlooks, strict=True)]
+    names = _distinct_names(labels, fallbacks)
     return tuple(
         Persona(
             cluster_id=cluster,
@@ -99,17 +101,17 @@ def describe_clusters(rows: ClusteredRows) -> tuple[Persona, ...]:
     )
 
 
-def _distinct_names(found: list[list[Trait]], fallbacks: list[str]) -> list[str]:
-    """Name clusters by their strongest traits, adding more where two would have the same name."""
-    lengths = [_NAME_TRAITS] * len(found)
+def _distinct_names(labels: list[list[str]], fallbacks: list[str]) -> list[str]:
+    """Name clusters by their first labels, adding more where two would have the same name."""
+    lengths = [_NAME_TRAITS] * len(labels)
     while True:
         names = [
-            _sentence_case(", ".join(trait.label for trait in own[:length]) or fallback)
-            for own, length, fallback in zip(found, lengths, fallbacks, strict=True)
+            _sentence_case(", ".join(own[:length]) or fallback)
+            for own, length, fallback in zip(labels, lengths, fallbacks, strict=True)
         ]
         counts = Counter(names)
         clashing = [index for index, name in enumerate(names) if counts[name] > 1]
-        growing = [index for index in clashing if lengths[index] < len(found[index])]
+        growing = [index for index in clashing if lengths[index] < len(labels[index])]
         if not growing:
             break
         for index in growing:
@@ -127,9 +129,7 @@ def _sentences(
     if rows.observed is not None:
         inside, overall = _mean(rows.observed[group]), _mean(rows.observed)
         if inside is not None and overall is not None:
-            sentences.append(
-                f"The observed mean of {rows.kpi} is {number(inside)} ({number(overall)} over all rows)."
-            )
+            sentences.append(_experience(rows, rows.observed, inside, overall))
     if own:
         sentences.append(
             f"What sets them apart: {'; '.join(trait.evidence for trait in own[:_DESCRIBED_TRAITS])}."
@@ -144,6 +144,18 @@ def _sentences(
         ]
         sentences.append(f"Here the prediction depends most on {listing(reactions)}.")
     return sentences
+
+
+def _outlook_labels(rows: ClusteredRows, group: NDArray[np.bool_]) -> list[str]:
+    """Say in two or three words how the cluster is predicted, if it is predicted differently."""
+    if rows.schema.task == "multiclass":
+        return [
+            f"mostly predicted {label_text(rows.schema.classes[np.bincount(rows.predicted[group]).argmax()])}"
+        ]
+    difference = float(rows.predictions[group].mean() - rows.predictions.mean())
+    if abs(difference) < NOTABLE * float(rows.predictions.std()) or difference == 0:
+        return []
+    return [f"{'high' if difference > 0 else 'low'} predicted {rows.kpi}"]
 
 
 def _outlook(rows: ClusteredRows, group: NDArray[np.bool_]) -> str:
@@ -164,6 +176,13 @@ def _outlook(rows: ClusteredRows, group: NDArray[np.bool_]) -> str:
     return f"The most common prediction is {outcome}, for {shares}."
 
 
+def _experience(rows: ClusteredRows, observed: NDArray[np.float64], inside: float, overall: float) -> str:
+    if rows.schema.task == "binary" and np.isin(observed[~np.isnan(observed)], (0.0, 1.0)).all():
+        outcome = f"{rows.kpi} = {label_text(rows.schema.classes[1])}"
+        return f"Observed: {outcome} for {percent(inside)} ({percent(overall)} of all rows)."
+    return f"The observed mean of {rows.kpi} is {number(inside)} ({number(overall)} over all rows)."
+
+
 def _reaction(column: Column, gradients: NDArray[np.float64]) -> str:
     if column.is_levelled:
         return column.name
@@ -179,5 +198,5 @@ def _mean(values: NDArray[np.float64] | None) -> float | None:
 
 def _sentence_case(text: str) -> str:
     """Capitalise the first letter, but leave a feature's own name as given."""
-    starts_with_a_word = text.split(" ", 1)[0] in ("high", "low", "recent", "early", "driven", "no")
+    starts_with_a_word = text.split(" ", 1)[0] in ("high", "low", "recent", "early", "mostly", "driven", "no")
     return text[0].upper() + text[1:] if starts_with_a_word else text

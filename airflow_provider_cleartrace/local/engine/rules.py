@@ -123,7 +123,7 @@ class _Prefix:
         return self.hits / self.rows
 
 
-def local_rules(model: Model, table: Table, **settings: Any) -> list[list[Rule]]:
+def local_rules(model: Model, table: Table, /, **settings: Any) -> list[list[Rule]]:
     """Find rules for every row of a table.
 
     Args:

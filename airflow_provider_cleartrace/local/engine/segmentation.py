@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
+from airflow_provider_cleartrace.local.engine.clustering import (
+    Progress,
+    coordinate_scale,
+    coordinates,
+    nearest,
+    search_centroids,
+)
 from airflow_provider_cleartrace.local.engine.coding import code_table
 from airflow_provider_cleartrace.local.engine.errors import InputError
 from airflow_provider_cleartrace.local.engine.explanation import explain
-from airflow_provider_cleartrace.local.engine.figures import label_text
 from airflow_provider_cleartrace.local.engine.model import Model
+from airflow_provider_cleartrace.local.engine.observed import read_observed
 from airflow_provider_cleartrace.local.engine.personas import ClusteredRows, Persona, describe_clusters
-from airflow_provider_cleartrace.local.engine.table import Table, column_array, is_missing
-
-Progress = Callable[[float, str], None]
-
-_SEARCH_ROWS = 10_000
-"""Rows that clusterings are fitted to; more move centroids less than the choice of their number does."""
-_QUALITY_ROWS = 2_000
-"""Rows the silhouette is computed on, for it takes all pairs."""
-_COST_OF_A_CLUSTER = 0.02
-"""Silhouette that one more cluster has to earn: without it the search goes on splitting true regimes."""
-_SMALL_SHARE = 0.05
-"""A cluster below this share of the rows is hardly a segment ..."""
-_COST_OF_SMALLNESS = 2.0
-"""... and what is missing costs this much silhouette for every unit of share."""
-_DIGITS = 9
-"""Decimals kept of coordinates (about 1 in size), so that round-off cannot change the order of rows."""
+from airflow_provider_cleartrace.local.engine.table import Table
 
 
 @dataclass(frozen=True)
@@ -130,13 +121,17 @@ def segment(
         raise InputError(
             f"{len(rows)} rows cannot make {min_clusters} clusters; lower min_clusters or give more rows"
         )
-    observed = None if target_values is None else _observed(model, target_values, len(rows))
-    gradients = _gradients(model, rows)
-    scale = _scale(gradients)
-    points = _coordinates(gradients, scale)
-    centroids = _search(points, range(min_clusters, max_clusters + 1), n_search_steps, random_state, progress)
-    cluster_ids = _nearest(points, centroids)
+    observed = (
+        None if target_values is None else read_observed(model, "target_values", target_values, len(rows))
+    )
     explanation = explain(model, rows)
+    gradients = explanation.local_drivers * model.encoder.units(rows)
+    scale = coordinate_scale(gradients)
+    points = coordinates(gradients, scale)
+    centroids, quality = search_centroids(
+        points, range(min_clusters, max_clusters + 1), n_search_steps, random_state, progress
+    )
+    cluster_ids = nearest(points, centroids)
     predicted = np.empty(0, dtype=np.intp)
     if model.task != "regression":
         predicted = model.predicted_classes(model.predict(rows))
@@ -152,10 +147,9 @@ def segment(
             kpi=kpi_field or model.schema.target,
         )
     )
-    ordered = points[_canonical_order(points)]
     return Segmentation(
         n_clusters=len(centroids),
-        quality=max(0.0, _silhouette(ordered, _nearest(ordered, centroids))),
+        quality=max(0.0, quality),
         cluster_ids=tuple(cluster_ids.tolist()),
         personas=personas,
         feature_names=model.schema.feature_names,
@@ -174,127 +168,9 @@ def assign(segmentation: Segmentation, model: Model, table: Table) -> NDArray[np
     """
     if segmentation.feature_names != model.schema.feature_names:
         raise InputError("the segmentation was made with another model: its features differ; segment again")
-    points = _coordinates(_gradients(model, table), np.array(segmentation.scale))
-    return _nearest(points, np.array(segmentation.centroids))
-
-
-def _gradients(model: Model, table: Table) -> NDArray[np.float64]:
-    drivers = explain(model, table, raw_gradient=True).local_drivers
-    return drivers * model.encoder.units(table)
-
-
-def _scale(gradients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the divisors (d,) that make coordinates: roots of standard deviations, times the overall size."""
-    spread = np.sort(gradients, axis=0).std(axis=0)
-    roots = np.sqrt(np.where(spread > 0, spread, 1.0))
-    size = float(np.sqrt((spread**2 / roots**2).sum()))
-    return np.asarray(roots * (size or 1.0))
-
-
-def _coordinates(gradients: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.round(gradients / scale, _DIGITS)
-
-
-def _canonical_order(points: NDArray[np.float64]) -> NDArray[np.intp]:
-    return np.lexsort(points.T[::-1])
-
-
-def _spread_evenly(points: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    if len(points) <= most:
-        return points
-    return points[np.linspace(0, len(points) - 1, most).round().astype(np.intp)]
-
-
-def _search(
-    points: NDArray[np.float64], numbers: range, n_steps: int, seed: int, progress: Progress | None
-) -> NDArray[np.float64]:
-    """Find the best centroids (k, d), the largest cluster first."""
-    ordered = points[_canonical_order(points)]
-    rows = _spread_evenly(ordered, _SEARCH_ROWS)
-    different = len(np.unique(rows, axis=0))
-    if different < numbers.start:
-        raise InputError(
-            f"the rows have only {different} different explanations, fewer than min_clusters = "
-            f"{numbers.start}; lower min_clusters"
-        )
-    best: tuple[float, NDArray[np.float64]] | None = None
-    # One thread: sums in another order would move centroids by round-off.
-    with threadpool_limits(1):
-        for step, k in enumerate(_schedule(range(numbers.start, min(numbers.stop, different + 1)), n_steps)):
-            centroids = _fit_centroids(rows, k, seed + step)
-            labels = _nearest(rows, centroids)
-            sizes = np.bincount(labels, minlength=k)
-            if sizes.min() > 0:
-                smallness = max(0.0, _SMALL_SHARE - float(sizes.min()) / len(rows))
-                score = _silhouette(rows, labels) - _COST_OF_A_CLUSTER * k - _COST_OF_SMALLNESS * smallness
-                if best is None or score > best[0]:
-                    best = score, centroids
-            if progress is not None:
-                progress((step + 1) / n_steps, f"tried {k} clusters")
-    if best is None:
-        raise InputError(
-            f"no clustering into at least {numbers.start} clusters has rows in each; lower min_clusters"
-        )
-    sizes = np.bincount(_nearest(ordered, best[1]), minlength=len(best[1]))
-    return best[1][np.lexsort((*best[1].T[::-1], -sizes))]
-
-
-def _schedule(numbers: range, n_steps: int) -> Iterator[int]:
-    """Deal the steps out evenly; fewer steps than numbers spread over the range."""
-    if n_steps < len(numbers):
-        yield from (numbers[round(place)] for place in np.linspace(0, len(numbers) - 1, n_steps))
-    else:
-        yield from (numbers[step % len(numbers)] for step in range(n_steps))
-
-
-def _fit_centroids(rows: NDArray[np.float64], k: int, seed: int) -> NDArray[np.float64]:
-    from sklearn.cluster import KMeans  # noqa: PLC0415  (heavy, and only a search needs it)
-
-    fitted = KMeans(k, n_init=1, random_state=seed % 2**32).fit(rows)
-    return np.asarray(fitted.cluster_centers_, dtype=np.float64)
-
-
-def _nearest(points: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Find the nearest centroid of every row (n,), the first of equally near ones."""
-    distances = np.stack([((points - centroid) ** 2).sum(axis=1) for centroid in centroids], axis=1)
-    return np.asarray(distances.argmin(axis=1))
-
-
-def _silhouette(rows: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
-    """Mean silhouette on evenly spread rows; 0 where it is undefined (one cluster, or every row its own)."""
-    from sklearn.metrics import silhouette_score  # noqa: PLC0415  (heavy, and only a search needs it)
-
-    sample = _spread_evenly(np.column_stack([rows, labels]), _QUALITY_ROWS)
-    clusters = sample[:, -1].astype(np.intp)
-    if not 1 < len(np.unique(clusters)) < len(clusters):
-        return 0.0
-    return float(silhouette_score(sample[:, :-1], clusters))
-
-
-def _observed(model: Model, values: Sequence[Any] | NDArray[Any], n: int) -> NDArray[np.float64] | None:
-    """Read target values as numbers (n,), class 1 of two as 1; None for labels that have no mean."""
-    if len(values) != n:
-        raise InputError(f"target_values has {len(values)} values for {n} rows")
-    observed = column_array("target_values", values)
-    present = observed[~is_missing(observed)]
-    known = {label_text(label): position for position, label in enumerate(model.classes)}
-    if model.task != "regression" and all(label_text(value) in known for value in present.tolist()):
-        if model.task == "multiclass":
-            return None
-        gaps = is_missing(observed)
-        return np.array(
-            [
-                np.nan if gap else known[label_text(value)]
-                for value, gap in zip(observed.tolist(), gaps, strict=True)
-            ],
-            dtype=np.float64,
-        )
-    if observed.dtype != np.float64:
-        if model.task == "regression" and all(isinstance(value, bool) for value in present):
-            return np.array([np.nan if value is None else float(value) for value in observed])
-        wanted = f"numbers or the classes {list(known)}" if known else "numbers"
-        raise InputError(f"target_values must be {wanted}")
-    return observed
+    gradients = explain(model, table).local_drivers * model.encoder.units(table)
+    points = coordinates(gradients, np.array(segmentation.scale))
+    return nearest(points, np.array(segmentation.centroids))
 
 
 def _check_limits(min_clusters: int, max_clusters: int, n_search_steps: int, random_state: int) -> None:

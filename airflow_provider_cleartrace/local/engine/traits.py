@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from airflow_provider_cleartrace.local.engine.figures import label_text, number, percent
 from airflow_provider_cleartrace.local.engine.schema import Column
 
-_NOTABLE = 0.25
+NOTABLE = 0.25
 """Standard deviations between a group's mean and the overall mean from which "high" or "low" is fair."""
 _TYPICAL = 0.5
 """A level is typical of a group only if at least half of the group has it."""
@@ -48,7 +48,7 @@ def traits(codes: NDArray[np.float64], group: NDArray[np.bool_], columns: tuple[
     found = []
     for position, column in enumerate(columns):
         values, inside = codes[:, position], codes[group, position]
-        candidates = [trait for trait in _candidates(column, values, inside) if trait.strength >= _NOTABLE]
+        candidates = [trait for trait in _candidates(column, values, inside) if trait.strength >= NOTABLE]
         if candidates:
             found.append(max(candidates, key=lambda trait: trait.strength))
     return sorted(found, key=lambda trait: -trait.strength)
