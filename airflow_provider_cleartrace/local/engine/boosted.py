@@ -59,11 +59,11 @@ class BoostedTrees:
     def gradients(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Difference the scores, (n, p) -> (n, outputs, p).
 
-        Quantity: (f(x + h) - f(x - h)) / (distance moved), h = STEP standard deviations, for an integer column
-        rounded to whole units and at least 1; both ends clipped to the training range; 0 where that leaves no
-        distance. Its gap mark: f(row with the gap) - f(row with the training mean). Level: f(row with that
-        level) - f(row), so that contracting with (level - frequencies) is the exact contrast of the row's level
-        against the training mix.
+        Quantity: (f(x + h) - f(x - h)) / (distance moved), h = STEP standard deviations, for an integer
+        column rounded to whole units and at least 1; both ends clipped to the training range; 0 where that
+        leaves no distance. Its gap mark: f(row with the gap) - f(row with the training mean). Level: f(row
+        with that level) - f(row), so that contracting with (level - frequencies) is the exact contrast of the
+        row's level against the training mix.
         """
         base = self.scores(encoded)
         gradients = np.zeros((len(encoded), base.shape[1], encoded.shape[1]))

@@ -34,6 +34,8 @@ _CLIP = 3.0
 """The smooth clip keeps a robust score within +-3."""
 _IQR_OF_NORMAL = 1.349
 """The interquartile range of a standard normal variable."""
+_FARTHEST = 1e6
+"""Encoded values stop here: no training row is anywhere near, and squares of larger ones could overflow."""
 _KNOTS = 64
 """Quantiles that describe a column for normal scores."""
 
@@ -88,7 +90,7 @@ class SmoothClip:
     def forward(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Encode values."""
         score = (values - self.centre) / self.scale
-        return score / np.sqrt(1 + (score / _CLIP) ** 2)
+        return score / np.hypot(1.0, score / _CLIP)
 
     def slope(self, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give d(encoded)/d(value); the bend u has the derivative (1 - (u/3)^2)^(3/2)."""
@@ -239,6 +241,7 @@ class QuantityBlock:
         numbers = self.column.to_numbers(values)
         gap = np.isnan(numbers)
         scaled = self.curve.forward(np.where(gap, self.column.mean or 0.0, numbers))
+        scaled = np.clip(scaled, -_FARTHEST, _FARTHEST)
         return np.column_stack([scaled, gap]) if self.marks_gaps else scaled[:, None]
 
     def contract(self, gradient: NDArray[np.float64], encoded: NDArray[np.float64]) -> NDArray[np.float64]:

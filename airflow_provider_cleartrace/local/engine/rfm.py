@@ -26,8 +26,8 @@ Floats = NDArray[np.floating[Any]]
 _FILE = "kernel.npz"
 _ITERATIONS = 5
 """The metric settles within a few steps; validation picks the best of them."""
-_WORSENING = 1.02
-"""A step whose validation loss exceeds the best by this factor ends the iteration."""
+_SETTLED = 0.995
+"""A step that brings the validation loss to no less than this share of the last one ends the iteration."""
 _SMALL_PROBLEM = 3000
 """Centres up to which one BLAS thread is faster than several, which spin on small matrices."""
 _DOUBLE_PRECISION = 4000
@@ -202,7 +202,7 @@ def fit_kernel_machine(
             losses.append(float(np.mean((machine.scores(validation) - validation_targets) ** 2)))
             if losses[-1] <= min(losses):
                 best = machine
-            if len(losses) > _ITERATIONS or losses[-1] > _WORSENING * min(losses):
+            if len(losses) > _ITERATIONS or (len(losses) > 1 and losses[-1] > _SETTLED * losses[-2]):
                 break
             metric = machine.agop(agop_rows)
             largest = np.abs(metric).max()

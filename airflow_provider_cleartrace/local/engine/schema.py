@@ -282,8 +282,11 @@ def _with_moments(column: Column, numbers: NDArray[np.float64]) -> Column:
         )
     low, high = float(present.min()), float(present.max())
     # Round-off must not give a constant column a spread.
-    std = float(present.std()) if high > low else 0.0
-    return replace(column, minimum=low, maximum=high, mean=float(present.mean()), std=std)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = float(present.mean()), float(present.std()) if high > low else 0.0
+    if not np.isfinite([mean, std]).all():
+        raise InputError(f"column {column.name!r} holds numbers too large to compute with; rescale it")
+    return replace(column, minimum=low, maximum=high, mean=mean, std=std)
 
 
 def _levels(name: str, levels: Sequence[Any]) -> tuple[str, ...]:

@@ -84,7 +84,11 @@ def read_target(name: str, values: Iterable[Any], wanted: TaskFamily | None) -> 
                 f"The target {name!r} was read as a number, though it has only {len(distinct)} distinct "
                 'values; ask for task="classification" if they are classes.'
             )
-        return Target("regression", (), present.astype(np.float64), kept, tuple(notes))
+        numbers = present.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not np.isfinite(numbers.std()):
+                raise InputError(f"the target {name!r} holds numbers too large to compute with; rescale it")
+        return Target("regression", (), numbers, kept, tuple(notes))
     if len(distinct) > MAX_CLASSES:
         raise InputError(f"the target {name!r} has {len(distinct)} classes, more than {MAX_CLASSES}")
     labels = tuple(int(v) if numeric and float(v).is_integer() else v for v in distinct)

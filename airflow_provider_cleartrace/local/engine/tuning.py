@@ -27,7 +27,7 @@ Fitted = TypeVar("Fitted")
 Progress = Callable[[float, str], None]
 Trial = dict[str, Any]
 
-SEARCH_ROWS = 3000
+SEARCH_ROWS = 2000
 """Rows a kernel machine's search trains on; only the last fit sees all, for time grows with their cube."""
 
 _RANDOM_STEPS = 4

@@ -111,6 +111,11 @@ def test_an_unreadable_cell_is_named_but_not_shown(kind: str, wanted: str) -> No
     assert "secret" not in str(caught.value)
 
 
+def test_numbers_too_large_to_compute_with_are_refused_by_column() -> None:
+    with pytest.raises(InputError, match="'a' holds numbers too large"):
+        column([1e300, -1e300])
+
+
 def test_a_schema_survives_json() -> None:
     table = Table.from_columns(
         {"n": [1.5, None], "c": ["x", "y"], "b": [True, False], "d": ["2024-01-01", None]}

@@ -72,6 +72,7 @@ class TestRefusals:
             (["yes"] * 20, "same value in every row"),
             ([f"c{i}" for i in range(60)], "60 classes, more than 50"),
             ([float("inf")] * 20, "'y' holds an infinite number"),
+            ([1e300, 2.0] * 10, "'y' holds numbers too large"),
         ],
     )
     def test_name_what_is_wrong_with_the_target(self, values: list[Any], message: str) -> None:
@@ -218,6 +219,14 @@ def test_gaps_in_new_rows_never_reach_a_prediction(models: Models, unseen: Label
     empty = Table.from_columns({name: [None] * 3 for name in unseen.table.names})
     for model in models.values():
         assert np.isfinite(model.predict(empty)).all()
+
+
+def test_absurd_values_in_new_rows_never_break_a_prediction(models: Models, unseen: Labelled) -> None:
+    absurd = Table.from_columns({**unseen.table.columns, "area": [1e300] * 20 + [-1e300] * 20})
+    for model in models.values():
+        explanation = explain(model, absurd)
+        assert np.isfinite(explanation.predictions).all()
+        assert np.isfinite(explanation.local_drivers).all()
 
 
 def test_missing_feature_columns_are_named(models: Models, unseen: Labelled) -> None:
