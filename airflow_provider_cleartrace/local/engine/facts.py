@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine.coding import STRANGER, code_table
 from airflow_provider_cleartrace.local.engine.errors import InputError
-from airflow_provider_cleartrace.local.engine.explanation import explain
 from airflow_provider_cleartrace.local.engine.figures import label_text
 from airflow_provider_cleartrace.local.engine.model import Model
 from airflow_provider_cleartrace.local.engine.observed import read_observed
@@ -107,7 +106,7 @@ def _driver_facts(model: Model, table: Table) -> list[Facts]:
     rows = table
     if len(table) > _EXPLAINED_ROWS:
         rows = table.take(np.linspace(0, len(table) - 1, _EXPLAINED_ROWS).round().astype(np.intp))
-    gradients = explain(model, rows).local_drivers * model.encoder.units(rows)
+    gradients = model.feature_gradients(model.encode(rows))
     codes = code_table(rows, model.schema.features)
     importance = model.global_drivers
     order = [int(position) for position in np.argsort(-importance, kind="stable")[:TOP_DRIVERS]]
@@ -115,11 +114,35 @@ def _driver_facts(model: Model, table: Table) -> list[Facts]:
         {
             "feature": model.schema.features[position].name,
             "importance": float(importance[position]),
-            **_direction(model.schema.features[position], gradients[:, position], codes[:, position]),
+            **_push(model, model.schema.features[position], gradients[:, :, position], codes[:, position]),
         }
         for position in order
         if importance[position] > 0
     ]
+
+
+def _push(model: Model, column: Column, gradients: NDArray[np.float64], codes: NDArray[np.float64]) -> Facts:
+    """Say which way a feature pushes; gradients (n, outputs) as of `Model.feature_gradients`."""
+    if model.task != "multiclass":
+        return _direction(column, gradients[:, 0], codes)
+    classes = [label_text(label) for label in model.classes]
+    if column.is_levelled:
+        means = {code: gradients[codes == code].mean(axis=0) for code in _common_levels(column, codes)}
+        if not means:
+            return {"direction": "unclear"}
+        strongest = max(means, key=lambda code: float(means[code].max()))
+        favoured = classes[int(means[strongest].argmax())]
+        level = column.categories[strongest]
+        return {"direction": "by level and class", "level": level, "speaks_for": favoured}
+    total = gradients[~np.isnan(codes)].sum(axis=0)
+    if not np.abs(total).sum():
+        return {"direction": "unclear"}
+    favoured, disfavoured = classes[int(total.argmax())], classes[int(total.argmin())]
+    return {"direction": "by class", "speaks_for": favoured, "speaks_against": disfavoured}
+
+
+def _common_levels(column: Column, codes: NDArray[np.float64]) -> list[int]:
+    return [code for code in range(len(column.categories)) if (codes == code).sum() >= _LEVEL_ROWS]
 
 
 def _direction(column: Column, gradients: NDArray[np.float64], codes: NDArray[np.float64]) -> Facts:
@@ -127,8 +150,7 @@ def _direction(column: Column, gradients: NDArray[np.float64], codes: NDArray[np
     if column.is_levelled:
         means = {
             column.categories[code]: float(gradients[codes == code].mean())
-            for code in range(len(column.categories))
-            if (codes == code).sum() >= _LEVEL_ROWS
+            for code in _common_levels(column, codes)
         }
         ranked = sorted(means, key=lambda level: means[level])
         if len(ranked) < 2:

@@ -124,22 +124,25 @@ def _drivers(known: Facts) -> Iterator[str]:
         return
     total = percent(sum(driver["importance"] for driver in drivers))
     yield f"The strongest features account for {total} of the model's sensitivity:"
-    predicted = "the predicted class's score" if known["model"]["task"] == "multiclass" else "the prediction"
     for driver in drivers:
         share = percent(driver["importance"])
-        yield f"{_ITEM}{driver['feature']} ({share}): {_direction(driver, predicted)}."
+        yield f"{_ITEM}{driver['feature']} ({share}): {_direction(driver)}."
 
 
-def _direction(driver: Facts, predicted: str) -> str:
+def _direction(driver: Facts) -> str:
     if driver["direction"] == "by level":
         highest, lowest = driver["highest_level"], driver["lowest_level"]
-        return f"{predicted} is highest with {highest} and lowest with {lowest}, other features equal"
+        return f"the prediction is highest with {highest} and lowest with {lowest}, other features equal"
+    if driver["direction"] == "by class":
+        return f"a higher value speaks for {driver['speaks_for']} and against {driver['speaks_against']}"
+    if driver["direction"] == "by level and class":
+        return f"{driver['level']} speaks most for {driver['speaks_for']}"
     if driver["direction"] == "mixed":
-        return f"whether a higher value raises or lowers {predicted} differs from row to row"
+        return "whether a higher value raises or lowers the prediction differs from row to row"
     if driver["direction"] == "unclear":
         return "no clear direction in this data"
     rows = "all rows" if driver["agreement"] == 1 else f"{percent(driver['agreement'])} of the rows"
-    return f"a higher value {driver['direction']} {predicted} in {rows}"
+    return f"a higher value {driver['direction']} the prediction in {rows}"
 
 
 def _segments(known: Facts) -> Iterator[str]:
@@ -169,7 +172,8 @@ def _quality(known: Facts) -> Iterator[str]:
         yield "No feature value is missing."
     if quality["columns_beyond_training"]:
         columns = _count(quality["columns_beyond_training"], "feature")
-        yield f"{columns} with values that the model was not trained on: {_shares(quality['most_beyond_training'])}."
+        named = _shares(quality["most_beyond_training"])
+        yield f"{columns} with values that the model was not trained on, most in {named}."
         yield "Predictions for those rows are extrapolations."
     dropped = int(metrics.get("dropped_rows", 0))
     left_out = f"; {_count(dropped, 'row')} without a target value had to be left out" if dropped else ""
@@ -180,20 +184,18 @@ def _quality(known: Facts) -> Iterator[str]:
 def _caveats(known: Facts) -> Iterator[str]:
     fidelity = known["model"]["fidelity"]
     yield "Drivers and segments describe how the model reacts."
-    yield "They are associations in the data and do not prove that changing a feature would change the outcome."
-    yield "The held-out rows also guided the choice of settings, so expect slightly less accuracy on new data."
+    yield "These are associations in the data; they do not prove that changing a feature changes the outcome."
+    yield "The held-out rows also guided the choice of settings, so expect a little less on new data."
     if fidelity is None:
         return
-    agreement = (
-        f" and agrees on the class for {percent(fidelity['agreement'])}" if "agreement" in fidelity else ""
-    )
+    yield "This model imitates another one, its teacher."
     if fidelity["r2"] > 0:
-        likeness = (
-            f"reproduces {percent(fidelity['r2'])} of the variance of its teacher's predictions{agreement}"
-        )
+        variance = f"{percent(fidelity['r2'])} of the variance of the teacher's predictions"
+        yield f"On held-out rows it reproduces {variance}."
     else:
-        likeness = f"does not follow its teacher's predictions{agreement}"
-    yield f"This model imitates another one: on held-out rows it {likeness}."
+        yield "On held-out rows it does not follow the teacher's predictions."
+    if "agreement" in fidelity:
+        yield f"Both give the same class for {percent(fidelity['agreement'])} of these rows."
     if fidelity["r2"] >= _FAITHFUL:
         yield "Its explanations may be read as the teacher's."
     else:
