@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_cleartrace.local.datasets import TrainingData
 from airflow_provider_cleartrace.local.engine.model import Model
+from airflow_provider_cleartrace.local.engine.segmentation import Segmentation
 from airflow_provider_cleartrace.local.engine.table import Table
 from airflow_provider_cleartrace.local.files import load_table, save_table
-
-if TYPE_CHECKING:
-    from airflow_provider_cleartrace.local.engine.segmentation import Segmentation
 
 _MODEL = "model"
 _FEATURES = "features.parquet"
@@ -54,8 +52,6 @@ class Artefact:
 
     def segmentation(self) -> Segmentation | None:
         """Load the segmentation, if there is one."""
-        from airflow_provider_cleartrace.local.engine.segmentation import Segmentation
-
         document = self._read(_SEGMENTATION)
         return None if document is None else Segmentation.from_json(document)
 

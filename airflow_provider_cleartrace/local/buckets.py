@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_cleartrace.api.models import UploadResult
-from airflow_provider_cleartrace.local.refusals import BadInput
+from airflow_provider_cleartrace.local.refusals import BadInput, BucketUnavailable
 from airflow_provider_cleartrace.local.store import Store
 from airflow_provider_cleartrace.local.uploads import (
     CONTENT_TYPES,
@@ -20,6 +23,9 @@ from airflow_provider_cleartrace.local.uploads import (
 
 _REFERENCE = "object.json"
 """In a job's folder: which version of which object to read."""
+
+_RANGE_BYTES = 256 * 1024
+"""One request reads a CSV header, or a Parquet footer, of almost any file."""
 
 
 class BucketUploads:
@@ -41,13 +47,15 @@ class BucketUploads:
         self._store.announce_upload(owner, model_id, file_format)
         key = self._key(owner, model_id, file_format)
         content_type = CONTENT_TYPES[file_format]
-        return UploadResult(
-            model_id=model_id,
-            upload_url=self._client.generate_presigned_url(
+        with _bucket_errors():
+            url: str = self._client.generate_presigned_url(
                 "put_object",
                 Params={"Bucket": self._bucket, "Key": key, "ContentType": content_type},
                 ExpiresIn=self._url_seconds,
-            ),
+            )
+        return UploadResult(
+            model_id=model_id,
+            upload_url=url,
             upload_key=key,
             file_format=file_format,
             content_type=content_type,
@@ -56,19 +64,13 @@ class BucketUploads:
 
     def find(self, owner: str, model_id: str) -> UploadedFile:
         """Ask the bucket for the object of the format that was announced last."""
-        from botocore.exceptions import ClientError  # noqa: PLC0415  (loads with boto3, where a bucket is used)
-
         record = self._store.upload(owner, model_id)
         if record is None:
             raise nothing_uploaded(model_id)
-        try:
+        with _bucket_errors(absent=nothing_uploaded(model_id)):
             head = self._client.head_object(
                 Bucket=self._bucket, Key=self._key(owner, model_id, record.file_format)
             )
-        except ClientError as error:
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
-                raise nothing_uploaded(model_id) from None
-            raise BadInput(f"the upload of model {model_id!r} cannot be read: {_code(error)}") from None
         if head["ContentLength"] > self._max_bytes:
             raise BadInput(
                 f"the upload has {head['ContentLength']} bytes; this server takes up to {self._max_bytes}"
@@ -111,22 +113,13 @@ def placed_file(folder: Path) -> tuple[Path, str] | None:
 
 
 def _download(reference: dict[str, str], folder: Path) -> None:
-    from botocore.exceptions import ClientError  # noqa: PLC0415  (loads with boto3, where a bucket is used)
-
     draft = folder / "download"
-    try:
-        _s3().download_file(
-            reference["bucket"], reference["key"], str(draft), ExtraArgs={"IfMatch": reference["etag"]}
-        )
-    except ClientError as error:
-        raise BadInput(
-            f"the uploaded object was changed or deleted after the submit ({_code(error)})"
-        ) from None
+    where = {"Bucket": reference["bucket"], "Key": reference["key"], "IfMatch": reference["etag"]}
+    with _bucket_errors(absent=BadInput("the uploaded object was changed or deleted after the submit")):
+        body = _s3().get_object(**where)["Body"]
+        with draft.open("wb") as file:
+            shutil.copyfileobj(body, file, _RANGE_BYTES)
     draft.replace(folder / placed_name(reference["file_format"]))
-
-
-_RANGE_BYTES = 256 * 1024
-"""One request reads a CSV header, or a Parquet footer, of almost any file."""
 
 
 class _RangedObject(io.RawIOBase):
@@ -175,5 +168,18 @@ def _etag(file: UploadedFile) -> str:
     return file.identity.removeprefix("etag:")
 
 
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", "no code"))
+@contextmanager
+def _bucket_errors(absent: BadInput | None = None) -> Iterator[None]:
+    """Turn boto3's errors into refusals; ``absent`` is the one for an object that is not there (any more)."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  (loads with boto3, where used)
+
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if absent is not None and status in (404, 412):
+            raise absent from None
+        code = error.response.get("Error", {}).get("Code", status)
+        raise BucketUnavailable(f"the upload bucket refused this server: {code}") from None
+    except BotoCoreError as error:
+        raise BucketUnavailable(f"the upload bucket cannot be used: {type(error).__name__}") from None

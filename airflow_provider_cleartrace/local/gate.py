@@ -19,7 +19,7 @@ from airflow_provider_cleartrace.local.refusals import Refusal, TooLarge
 _DRAIN_SECONDS = 5.0
 """How long a refused body is still read: a client that is sending would see a reset and not the refusal."""
 
-_log = logging.getLogger("cleartrace_local.access")
+_log = logging.getLogger(__name__)
 
 
 class Gate:

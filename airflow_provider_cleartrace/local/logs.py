@@ -43,10 +43,11 @@ def place_of(error: BaseException) -> str:
 
 
 def write_to_stderr(level: int = logging.INFO) -> None:
-    """Send every logger's lines to stderr in this form."""
+    """Send log lines to stderr in this form: ours from ``level`` on, of the libraries only warnings.
+
+    What libraries say at INFO holds whole URLs, and so signatures and tokens.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    # Its access lines hold query strings, and so signatures; the server writes its own.
-    logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger(__package__).setLevel(level)

@@ -67,6 +67,12 @@ class BadInput(Refusal):
     status = 422
 
 
+class BucketUnavailable(Refusal):
+    """The upload bucket does not answer, or this server may not use it."""
+
+    status = 503
+
+
 class QueueFull(Refusal):
     """As many jobs wait as may wait."""
 

@@ -14,6 +14,7 @@ from airflow_provider_cleartrace.local.engine.model import Model
 from airflow_provider_cleartrace.local.engine.rules import Rule, RuleSettings, local_rules
 from airflow_provider_cleartrace.local.engine.scenario import ScenarioResult, search
 from airflow_provider_cleartrace.local.engine.schema import Column
+from airflow_provider_cleartrace.local.engine.segmentation import assign
 from airflow_provider_cleartrace.local.engine.table import Table
 from airflow_provider_cleartrace.local.shelf import ModelShelf
 
@@ -122,8 +123,6 @@ class Scorer:
         return rows_for_model(body.samples, body.feature_names, model.schema.feature_names, self._limits)
 
     def _personas(self, folder: Path, segmented: Path | None, table: Table) -> tuple[list[str], list[int]]:
-        from airflow_provider_cleartrace.local.engine.segmentation import assign
-
         segmentation = Artefact(segmented).segmentation() if segmented else None
         if segmentation is None:
             segmentation = self._shelf.default_personas(folder)

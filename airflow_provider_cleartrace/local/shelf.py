@@ -6,13 +6,10 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.engine.model import Model
-
-if TYPE_CHECKING:
-    from airflow_provider_cleartrace.local.engine.segmentation import Segmentation
+from airflow_provider_cleartrace.local.engine.segmentation import Segmentation, segment
 
 
 class ModelShelf:
@@ -49,8 +46,6 @@ class ModelShelf:
 
         It takes seconds, once: it is stored beside the model.
         """
-        from airflow_provider_cleartrace.local.engine.segmentation import segment
-
         artefact = Artefact(folder)
         with self._personas_lock:
             stored = artefact.segmentation()

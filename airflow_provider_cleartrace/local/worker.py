@@ -21,6 +21,8 @@ from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.datasets import SizeLimits, TrainingData, rows_for_model
 from airflow_provider_cleartrace.local.engine.errors import InputError
 from airflow_provider_cleartrace.local.engine.model import Model
+from airflow_provider_cleartrace.local.engine.narrative import narrate
+from airflow_provider_cleartrace.local.engine.segmentation import segment
 from airflow_provider_cleartrace.local.engine.training import distill, fit
 from airflow_provider_cleartrace.local.logs import place_of, write_to_stderr
 from airflow_provider_cleartrace.local.progress import ProgressFile
@@ -162,8 +164,6 @@ def _distill(order: WorkOrder, document: Mapping[str, Any]) -> None:
 
 
 def _segment(order: WorkOrder, document: Mapping[str, Any]) -> None:
-    from airflow_provider_cleartrace.local.engine.segmentation import segment
-
     body = SegmentBody.model_validate(document)
     artefact, model = _analysed(order)
     if body.data is not None:
@@ -187,8 +187,6 @@ def _segment(order: WorkOrder, document: Mapping[str, Any]) -> None:
 
 
 def _narrative(order: WorkOrder, document: Mapping[str, Any]) -> None:
-    from airflow_provider_cleartrace.local.engine.narrative import narrate
-
     body = NarrativeBody.model_validate(document)
     _, model = _analysed(order)
     text = narrate(
