@@ -24,6 +24,10 @@ $(foreach name,$(filter AIRFLOW_%,$(.VARIABLES)),$(eval unexport $(name)))
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Importing Airflow writes into its home, which would be ~/airflow.
+export AIRFLOW_HOME := $(CURDIR)/.venv/airflow
+test-2.11: export AIRFLOW_HOME := $(CURDIR)/.venv-2.11/airflow
+
 # $(call install,environment,constraints file,extras): with pins, the build tools included.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
@@ -70,15 +74,15 @@ test-all: test test-2.11 ## The same, then the tests on Airflow 2.11
 
 .PHONY: test-3.3
 test-3.3: .venv/.test-installed ## Unit and integration tests on Airflow 3.3
-	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
 
 .PHONY: test-2.11
 test-2.11: .venv-2.11/.test-installed ## Unit and integration tests on Airflow 2.11
-	AIRFLOW_HOME=$(CURDIR)/.venv-2.11/airflow $(BIN_2_11)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
+	$(BIN_2_11)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
 
 .PHONY: test-system
 test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
-	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/python -m pytest tests/system
+	$(BIN)/python -m pytest tests/system
 
 .PHONY: lint
 lint: .venv/.test-installed ## Style of code (ruff)
@@ -103,7 +107,7 @@ format: .venv/.test-installed ## Rewrite the code in the project's format
 
 .PHONY: docs
 docs: .venv/.test-installed ## The documentation, warnings being errors, in docs/_build/html
-	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
 
 .PHONY: bench
 bench: .venv/.test-installed ## The measurements of benchmarks/, one after the other

@@ -12,8 +12,8 @@ from types import FrameType
 from example_dags.demo.api import AirflowApiError
 from example_dags.demo.credit_risk_run import RunFailed, say, show_run
 from example_dags.demo.processes import ComponentFailed
+from example_dags.demo.results import MissingResult
 from example_dags.demo.stack import Stack, StackBusy, StackNotReady
-from example_dags.demo.summary import MissingResult
 
 DAGS_FOLDER = Path(__file__).resolve().parents[1]
 

@@ -5,21 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
-
-import pyarrow.dataset
 
 from example_dags.demo.api import TaskInstance, deferred_seconds
+from example_dags.demo.results import TASKS, read_results
 from example_dags.demo.stack import Stack
-from example_dags.demo.summary import MissingResult, render, task_table
+from example_dags.demo.summary import render, task_table
 
 DAG_ID = "credit_risk"
-
-#: The tasks whose manifests make the summary.
-SHOWN_TASKS = ("interpret", "scenario", "segment", "narrative", "explain")
 
 #: A run takes well under two minutes on two cores; this is for a machine under load.
 RUN_LIMIT = 900.0
@@ -53,10 +45,8 @@ def show_run(stack: Stack) -> None:
                 lines = api.log(DAG_ID, run_id, task)[-FAILED_LOG_LINES:]
                 say("\n".join([f"--- the end of the log of {task.label}", *lines, "---"]))
         raise RunFailed(f"The run of {DAG_ID} ended as {state!r}.")
-    manifests = {task_id: api.return_value(DAG_ID, run_id, task_id) for task_id in SHOWN_TASKS}
-    text = render(manifests)
-    _check_explanations(manifests["explain"])
-    say(text)
+    manifests = {task_id: api.return_value(DAG_ID, run_id, task_id) for task_id in TASKS}
+    say(render(read_results(manifests)))
 
 
 def say(text: str) -> None:
@@ -98,13 +88,3 @@ def _progress(tasks: list[TaskInstance]) -> str:
         if (labels := [task.label for task in tasks if task.state == state])
     ]
     return " | ".join([f"{done} of {len(tasks)} tasks done", *active])
-
-
-def _check_explanations(manifest: Mapping[str, Any]) -> None:
-    """Read the Parquet that the task ``explain`` names and compare its rows with what the manifest says."""
-    path = Path(unquote(urlsplit(manifest["output"]).path))
-    if not path.exists():
-        raise MissingResult("explain", str(path))
-    rows = pyarrow.dataset.dataset(path, format="parquet").count_rows()
-    if rows != manifest["rows"]:
-        raise RunFailed(f"{path} holds {rows} rows, the manifest says {manifest['rows']}.")

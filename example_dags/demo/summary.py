@@ -1,24 +1,17 @@
-"""The text that ends the demo: what the tasks' manifests say, for someone who has never seen one."""
+"""The text that ends the demo, for someone who sees a model explained for the first time."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from example_dags.demo.api import TaskInstance, TaskKey
+from example_dags.demo.results import Results, Scenario
 
 WIDTH = 100
 INDENT = "  "
 TOP_DRIVERS = 6
 BAR_LENGTH = 30
-
-
-class MissingResult(RuntimeError):
-    """A task did not return what the demo promises to show."""
-
-    def __init__(self, task_id: str, key: str) -> None:
-        super().__init__(f"The task {task_id!r} returned nothing under {key!r}.")
 
 
 def task_table(tasks: Sequence[TaskInstance], deferred: Mapping[TaskKey, float]) -> str:
@@ -27,46 +20,40 @@ def task_table(tasks: Sequence[TaskInstance], deferred: Mapping[TaskKey, float])
     lines = [f"{'task':<{width}}  {'state':<16}{'duration':>10}{'deferred':>10}"]
     lines += [
         f"{task.label:<{width}}  {task.state or 'none':<16}{_seconds(task.duration):>10}"
-        f"{_seconds(deferred.get(task.key)):>10}"
+        f"{_seconds(deferred.get(task.key)):>10}".rstrip()
         for task in tasks
     ]
     return "\n".join(lines)
 
 
-def render(manifests: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the summary of a run of the DAG ``credit_risk``.
-
-    Args:
-        manifests: What the tasks returned, by task id. ``interpret`` has ``drivers``, the name and share of
-            each feature, largest first; ``scenario`` an ``example`` with ``baseline_prediction``,
-            ``prediction`` and ``changes``, from feature to ``from`` and ``to``; ``segment`` the ``personas``,
-            each with ``persona_name`` and ``persona_description``; ``narrative`` the ``narrative``;
-            ``explain`` the ``output`` and the number of ``rows``.
-
-    Raises:
-        MissingResult: One of these is absent or empty.
-    """
+def render(results: Results) -> str:
+    """Return the summary of a run's results."""
     sections = {
-        "What drives the decision": _drivers(_required(manifests, "interpret", "drivers")),
-        "One way to another decision": _scenario(_required(manifests, "scenario", "example")),
-        "Who the applicants are": _personas(_required(manifests, "segment", "personas")),
-        "In words": _paragraphs(_required(manifests, "narrative", "narrative")),
-        "Explanations, row by row": [
-            f"{_required(manifests, 'explain', 'rows')} rows in {_required(manifests, 'explain', 'output')}"
-        ],
+        "What drives the decision": _drivers(results.drivers),
+        f"A way to approval for {results.solved} of {results.declined} declined applications; one of them": (
+            _scenario(results.scenario)
+        ),
+        "Who the applicants are": [f"- {name}: {description}" for name, description in results.personas],
+        "In words": results.narrative.splitlines(),
+        "Every decision explained": [f"{results.explained_rows} rows in {results.explanations}"],
     }
     return "\n\n".join(_section(title, lines) for title, lines in sections.items())
 
 
-def _required(manifests: Mapping[str, Mapping[str, Any]], task_id: str, key: str) -> Any:
-    value = (manifests.get(task_id) or {}).get(key)
-    if not value:
-        raise MissingResult(task_id, key)
-    return value
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([title, "-" * len(title), *(wrapped for line in lines for wrapped in _wrapped(line))])
 
 
-def _section(title: str, lines: Iterable[str]) -> str:
-    return "\n".join([title, "-" * len(title), *((INDENT + line).rstrip() for line in lines)])
+def _wrapped(line: str) -> list[str]:
+    # A path or a bar stays whole, a list item hangs, and a blank line stays one.
+    return textwrap.wrap(
+        line,
+        width=WIDTH,
+        initial_indent=INDENT,
+        subsequent_indent=INDENT * (2 if line.startswith("- ") else 1),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [""]
 
 
 def _drivers(drivers: Sequence[tuple[str, float]]) -> list[str]:
@@ -74,33 +61,15 @@ def _drivers(drivers: Sequence[tuple[str, float]]) -> list[str]:
     width = max(len(name) for name, _ in shown)
     largest = max(share for _, share in shown)
     return [
-        f"{name:<{width}}  {share:6.1%}  {'#' * max(1, round(BAR_LENGTH * share / largest))}"
-        for name, share in shown
+        f"{name:<{width}} {share:6.1%}  {'#' * round(BAR_LENGTH * share / largest)}" for name, share in shown
     ]
 
 
-def _scenario(example: Mapping[str, Any]) -> list[str]:
-    changes = [
-        f"{feature}: {change['from']} -> {change['to']}" for feature, change in example["changes"].items()
-    ]
-    return [f"prediction: {example['baseline_prediction']:.2f} -> {example['prediction']:.2f}", *changes]
-
-
-def _personas(personas: Iterable[Mapping[str, Any]]) -> list[str]:
+def _scenario(scenario: Scenario) -> list[str]:
     return [
-        line
-        for persona in personas
-        for line in textwrap.wrap(
-            f"{persona['persona_name']}: {persona['persona_description']}",
-            width=WIDTH - len(INDENT),
-            subsequent_indent=INDENT,
-        )
-    ]
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [
-        line for part in text.splitlines() for line in textwrap.wrap(part, width=WIDTH - len(INDENT)) or [""]
+        f"application {scenario.application}: the prediction rises from {scenario.baseline_prediction:.2f}"
+        f" to {scenario.prediction:.2f} with",
+        *(f"  {feature}: {value} -> {needed}" for feature, (value, needed) in scenario.changes.items()),
     ]
 
 
