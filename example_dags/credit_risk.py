@@ -4,8 +4,8 @@
                   -> explain -> declined -> scenario
                   -> segment -> narrative
 
-Needs the connection ``cleartrace_default``. Results go below the Airflow variable ``cleartrace_output``, a local
-folder or an ``s3://`` URI, into a folder for each run.
+Needs the connection ``cleartrace_default``. Results go below the folder that the Airflow variable
+``cleartrace_output`` names, into a folder for each run.
 """
 
 from __future__ import annotations

@@ -22,7 +22,11 @@ def _to_array(value: Any) -> Any:
     import numpy as np  # noqa: PLC0415  (numpy loads with the first result, never with a DAG)
 
     array = np.asarray(value)
-    return array.astype(float) if array.dtype == object else array
+    if array.dtype == object:
+        array = array.astype(float)  # null is NaN
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise ValueError("an array of numbers is needed")
+    return array
 
 
 def _to_lists(array: Any) -> Any:

@@ -98,7 +98,7 @@ def scalar_from(value: Any, *, what: str) -> Any:
         return _text(value, what)
     if isinstance(value, dt.date):  # datetimes and Timestamps are dates too
         return None if value != value else value.isoformat()
-    if getattr(getattr(value, "dtype", None), "kind", "") in "bMm":
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("b", "M", "m"):
         return _numpy_scalar(value, what)
     if isinstance(value, decimal.Decimal):
         return None if value.is_nan() else _number(value, what)

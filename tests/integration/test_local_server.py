@@ -23,7 +23,8 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from local_server import LocalServer
+
+from tests.integration.local_server import LocalServer
 
 GERMAN_CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
 SECOND_KEY = "another-team-key"

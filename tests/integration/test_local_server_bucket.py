@@ -9,8 +9,9 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-from local_server import LocalServer
 from moto.server import ThreadedMotoServer
+
+from tests.integration.local_server import LocalServer
 
 CSV = "age,income,approved\r\n" + "".join(f"{20 + i},{(i * 37) % 91},{i % 2}\r\n" for i in range(50))
 BUCKET = "uploads"

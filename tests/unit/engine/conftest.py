@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 
 import pytest
-from engine_tables import Labelled, mixed_table
 
 from airflow_provider_cleartrace.local.engine import FitConfig, Model, Table, fit
+from tests.unit.engine.engine_tables import Labelled, mixed_table
 
 GERMAN_CREDIT = Path(__file__).parents[3] / "example_dags" / "data" / "german_credit.csv"
 

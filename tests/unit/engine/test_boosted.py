@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_tables import Labelled
 
 from airflow_provider_cleartrace.local.engine import Model, Table, explain
 from airflow_provider_cleartrace.local.engine.boosted import STEP
+from tests.unit.engine.engine_tables import Labelled
 
 Models = dict[tuple[str, str], Model]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_tables import Labelled
 from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, distill, explain
 from airflow_provider_cleartrace.local.engine.metrics import r_squared
 from airflow_provider_cleartrace.local.engine.tuning import split_rows
+from tests.unit.engine.engine_tables import Labelled
 
 FAST = FitConfig(mode="fast")
 

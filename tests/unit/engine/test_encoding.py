@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from engine_tables import Labelled
 from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine import InputError, Table, infer_schema
@@ -18,6 +17,7 @@ from airflow_provider_cleartrace.local.engine.encoding import (
     curve_from_json,
     fit_curve,
 )
+from tests.unit.engine.engine_tables import Labelled
 
 
 def encoder_of(table: Table, scaling: Scaling = "standard") -> Encoder:

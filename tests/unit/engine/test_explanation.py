@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_tables import Labelled
 from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine import (
@@ -19,6 +18,7 @@ from airflow_provider_cleartrace.local.engine import (
 from airflow_provider_cleartrace.local.engine.calibration import Identity
 from airflow_provider_cleartrace.local.engine.encoding import SCALINGS, Encoder, Scaling
 from airflow_provider_cleartrace.local.engine.rfm import fit_kernel_machine
+from tests.unit.engine.engine_tables import Labelled
 
 QUANTITIES = ("area", "income", "rooms")
 MODELS = [(base, task) for base in ("xrfm", "xgboost") for task in ("regression", "binary", "multiclass")]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_tables import Labelled
 
 from airflow_provider_cleartrace.local.engine import Model, ModelFileError, explain
+from tests.unit.engine.engine_tables import Labelled
 
 MODELS = [(base, task) for base in ("xrfm", "xgboost") for task in ("regression", "binary", "multiclass")]
 Models = dict[tuple[str, str], Model]

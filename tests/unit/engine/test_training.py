@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_tables import Labelled
 
 from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, explain, fit
 from airflow_provider_cleartrace.local.engine.metrics import area_under_curve, r_squared, validation_metrics
 from airflow_provider_cleartrace.local.engine.target import read_target
 from airflow_provider_cleartrace.local.engine.tuning import split_rows
+from tests.unit.engine.engine_tables import Labelled
 
 FAST = FitConfig(mode="fast")
 Models = dict[tuple[str, str], Model]
