@@ -168,6 +168,7 @@ def training_data(
         return TrainingData(features, TARGET_OF_ARRAYS, None)
     if len(target) != len(table):
         raise InputError(f"the target has {len(target)} values, but the data has {len(table)} rows")
-    return TrainingData(
-        features, TARGET_OF_ARRAYS, Table.from_columns({TARGET_OF_ARRAYS: target})[TARGET_OF_ARRAYS]
-    )
+    name = TARGET_OF_ARRAYS
+    while name in table:
+        name += "_"
+    return TrainingData(features, name, Table.from_columns({name: target})[name])

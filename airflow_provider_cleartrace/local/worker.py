@@ -115,7 +115,7 @@ def run(order: WorkOrder) -> None:
 def _attempt(order: WorkOrder) -> str | None:
     try:
         body = json.loads((order.job_folder / REQUEST).read_text(encoding="utf-8"))
-        _WORK[order.kind](order, body)
+        WORK[order.kind](order, body)
     except (InputError, Refusal) as error:
         return str(error)
     except MemoryError:
@@ -199,7 +199,7 @@ def _narrative(order: WorkOrder, document: Mapping[str, Any]) -> None:
     Artefact(order.artefact).save_narrative(text)
 
 
-_WORK: Mapping[str, Callable[[WorkOrder, Mapping[str, Any]], None]] = {
+WORK: Mapping[str, Callable[[WorkOrder, Mapping[str, Any]], None]] = {
     "fit": _fit,
     "fit_distill": _distill,
     "segment": _segment,
