@@ -151,7 +151,8 @@ def _segments(known: Facts) -> Iterator[str]:
         return
     clarity = "clearly" if segments["quality"] >= _CLEAR_SEGMENTS else "only gradually"
     yield f"{_count(segments['rows'], 'row')} were grouped by the reasons behind their predictions."
-    yield f"The {segments['count']} segments are {clarity} separated (quality {decimal(segments['quality'])})."
+    quality = decimal(segments["quality"])
+    yield f"The {segments['count']} segments are {clarity} separated (quality {quality})."
     for persona in segments["personas"]:
         figures = [_count(persona["size"], "row"), percent(persona["share"])]
         if task == "regression":
@@ -173,7 +174,7 @@ def _quality(known: Facts) -> Iterator[str]:
     if quality["columns_beyond_training"]:
         columns = _count(quality["columns_beyond_training"], "feature")
         named = _shares(quality["most_beyond_training"])
-        yield f"{columns} with values that the model was not trained on, most in {named}."
+        yield f"{columns} with values the model was not trained on, most in {named}."
         yield "Predictions for those rows are extrapolations."
     dropped = int(metrics.get("dropped_rows", 0))
     left_out = f"; {_count(dropped, 'row')} without a target value had to be left out" if dropped else ""
