@@ -1,0 +1,201 @@
+"""Segmentation: clusters of reasons, found again, kept under shuffling, named by what sets them apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, explain, fit
+from airflow_provider_cleartrace.local.engine.figures import number, percent
+from airflow_provider_cleartrace.local.engine.segmentation import Segmentation, assign, segment
+from tests.unit.engine.engine_tables import Labelled
+
+Models = dict[tuple[str, str], Model]
+QUICK: dict[str, Any] = {"n_search_steps": 14}
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[Model, Table, np.ndarray, np.ndarray]:
+    """A model of four regimes: in each quadrant of (u, v) another feature moves the target."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1200, 6))
+    regime = (x[:, 0] > 0) * 2 + (x[:, 1] > 0)
+    target = np.choose(regime, [2 * x[:, 2], 2 * x[:, 3], -2 * x[:, 4], 1.5 * x[:, 5] - 1.5 * x[:, 2]])
+    table = Table.from_columns(dict(zip("uvabcd", x.T, strict=True)))
+    return fit(table, target, target_name="y", config=FitConfig(mode="fast")), table, target, regime
+
+
+@pytest.fixture(scope="module")
+def credit(german_credit: tuple[Table, list[float]]) -> tuple[Model, Table, list[float], Segmentation]:
+    table, target = german_credit
+    model = fit(table, target, target_name="good_credit", config=FitConfig(mode="fast"))
+    return model, table, target, segment(model, table, target, **QUICK)
+
+
+def test_planted_regimes_are_found_by_their_reasons(
+    planted: tuple[Model, Table, np.ndarray, np.ndarray],
+) -> None:
+    model, table, target, regime = planted
+    found = segment(model, table, target, **QUICK)
+    assert 4 <= found.n_clusters <= 10
+    assert adjusted_rand_score(regime, found.cluster_ids) > 0.4
+    names = " ".join(persona.persona_name for persona in found.personas[:4])
+    assert re.search(r"(high|low) u", names, re.IGNORECASE)
+    assert re.search(r"(high|low) v", names, re.IGNORECASE)
+
+
+def test_clusters_are_within_limits_and_none_is_empty(
+    credit: tuple[Model, Table, list[float], Segmentation],
+) -> None:
+    model, table, _, found = credit
+    assert len(found.cluster_ids) == len(table)
+    sizes = np.bincount(found.cluster_ids, minlength=found.n_clusters)
+    assert sizes.min() > 0
+    assert sizes.tolist() == sorted(sizes.tolist(), reverse=True)
+    assert [persona.size for persona in found.personas] == sizes.tolist()
+    fixed = segment(model, table, min_clusters=6, max_clusters=6, n_search_steps=3)
+    assert fixed.n_clusters == len(fixed.personas) == 6
+
+
+def test_quality_is_the_silhouette_in_explanation_space(
+    credit: tuple[Model, Table, list[float], Segmentation],
+) -> None:
+    model, table, _, found = credit
+    gradients = explain(model, table).local_drivers * model.encoder.units(table)
+    points = gradients / np.array(found.scale)
+    assert found.quality == pytest.approx(silhouette_score(points, found.cluster_ids), abs=1e-6)
+    assert 0 <= found.quality <= 1
+
+
+def test_shuffled_rows_keep_their_cluster_and_the_texts(
+    credit: tuple[Model, Table, list[float], Segmentation],
+) -> None:
+    model, table, target, found = credit
+    order = np.random.default_rng(1).permutation(len(table))
+    again = segment(model, table.take(order), np.array(target)[order], **QUICK)
+    assert np.array_equal(np.array(found.cluster_ids)[order], again.cluster_ids)
+    assert again.centroids == found.centroids
+    assert again.quality == pytest.approx(found.quality)
+    assert [persona.persona_name for persona in again.personas] == [
+        persona.persona_name for persona in found.personas
+    ]
+    assert [persona.persona_description for persona in again.personas] == [
+        persona.persona_description for persona in found.personas
+    ]
+
+
+@pytest.mark.parametrize("base", ["xrfm", "xgboost"])
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_rows_are_assigned_to_the_cluster_they_were_segmented_into(
+    models: Models, mixed: Labelled, base: str, task: str
+) -> None:
+    model = models[base, task]
+    found = segment(model, mixed.table, mixed.target(task), **QUICK)
+    assert np.array_equal(assign(found, model, mixed.table), found.cluster_ids)
+    few = mixed.table.take(np.array([7, 3]))
+    assert assign(found, model, few).tolist() == [found.cluster_ids[7], found.cluster_ids[3]]
+    assert len({persona.persona_name for persona in found.personas}) == found.n_clusters
+    assert [persona.cluster_id for persona in found.personas] == list(range(found.n_clusters))
+
+
+def test_every_figure_of_a_persona_is_counted_on_its_rows(
+    credit: tuple[Model, Table, list[float], Segmentation],
+) -> None:
+    model, table, target, found = credit
+    predictions, observed = model.predict(table), np.array(target)
+    for persona in found.personas:
+        group = np.array(found.cluster_ids) == persona.cluster_id
+        assert persona.share == pytest.approx(group.mean())
+        assert persona.mean_prediction == pytest.approx(predictions[group].mean())
+        assert persona.mean_target == pytest.approx(observed[group].mean())
+        text = persona.persona_description
+        assert text.startswith(f"{group.sum()} of 1,000 rows ({percent(group.mean())}).")
+        assert (
+            f"is {percent(predictions[group].mean())} ({percent(predictions.mean())} over all rows)" in text
+        )
+        assert f"for {percent(observed[group].mean())} ({percent(observed.mean())} of all rows)" in text
+        for name, inside, overall in re.findall(r"(\w+) averages (\S+) \((\S+) over all rows\)", text):
+            assert (inside, overall) == (number(table[name][group].mean()), number(table[name].mean()))
+        for name, level, inside, overall in re.findall(
+            r"(\w+) is ([^;]+) for (\d+%) \((\d+%) of all rows\)", text
+        ):
+            if name in table:
+                having = table[name] == level
+                assert (inside, overall) == (percent(having[group].mean()), percent(having.mean()))
+
+
+def test_names_say_what_distinguishes_and_never_repeat(
+    credit: tuple[Model, Table, list[float], Segmentation],
+) -> None:
+    _, table, _, found = credit
+    names = [persona.persona_name for persona in found.personas]
+    assert len(set(names)) == len(names)
+    for persona in found.personas:
+        assert any(column in persona.persona_name for column in (*table.names, "good_credit"))
+        assert set(persona.top_drivers) <= set(table.names)
+
+
+def test_the_training_rows_are_segmented_when_no_table_is_given(models: Models) -> None:
+    model = models["xrfm", "binary"]
+    found = segment(model, **QUICK, kpi_field="Price", problem_context="a note")
+    assert len(found.cluster_ids) == len(model.reference_table)
+    assert all(persona.mean_target is None for persona in found.personas)
+    assert (found.kpi_field, found.problem_context) == ("Price", "a note")
+
+
+def test_a_segmentation_round_trips_as_json(credit: tuple[Model, Table, list[float], Segmentation]) -> None:
+    found = credit[3]
+    assert Segmentation.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_progress_is_told(models: Models) -> None:
+    heard: list[float] = []
+    segment(
+        models["xrfm", "regression"], n_search_steps=5, progress=lambda share, message: heard.append(share)
+    )
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
+
+
+def test_fewer_rows_than_clusters_are_refused(models: Models, mixed: Labelled) -> None:
+    with pytest.raises(InputError, match="3 rows cannot make 4 clusters"):
+        segment(models["xrfm", "binary"], mixed.table.take(np.arange(3)))
+    found = segment(models["xrfm", "binary"], mixed.table.take(np.arange(4)), n_search_steps=2)
+    assert found.n_clusters == 4
+
+
+def test_equal_explanations_are_refused(models: Models, mixed: Labelled) -> None:
+    same = mixed.table.take(np.zeros(30, dtype=int))
+    with pytest.raises(InputError, match="1 different explanations"):
+        segment(models["xrfm", "binary"], same)
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ({"min_clusters": 1}, "min_clusters"),
+        ({"min_clusters": 5, "max_clusters": 4}, "max_clusters"),
+        ({"n_search_steps": 0}, "n_search_steps"),
+        ({"max_clusters": 4.0}, "max_clusters"),
+        ({"random_state": None}, "random_state"),
+        ({"target_values": [1.0]}, "1 values for 260 rows"),
+        ({"target_values": ["great"] * 260}, "target_values"),
+    ],
+)
+def test_invalid_arguments_are_refused_by_name(
+    models: Models, mixed: Labelled, argument: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        segment(models["xrfm", "binary"], mixed.table, **argument)
+
+
+def test_a_segmentation_of_another_model_is_refused(
+    models: Models, mixed: Labelled, credit: tuple[Model, Table, list[float], Segmentation]
+) -> None:
+    with pytest.raises(InputError, match="another model"):
+        assign(credit[3], models["xrfm", "binary"], mixed.table)
