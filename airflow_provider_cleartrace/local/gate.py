@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,6 +59,8 @@ class Gate:
 
         try:
             await self._enter(scope, receive, watched_send)
+        except ClientDisconnect:
+            _log.info("the client left before its request was complete", extra={"path": scope["path"]})
         except Exception as error:
             response = internal_error(error)
             if status == 0:

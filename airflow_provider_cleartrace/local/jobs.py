@@ -105,7 +105,11 @@ class JobRunner:
         for running in list(self._running.values()):
             if running.process.exitcode is not None:
                 del self._running[running.job.job_id]
-                self._finish(running)
+                try:
+                    self._finish(running)
+                except Exception as error:
+                    self._store.fail(running.job, f"the result could not be kept ({type(error).__name__})")
+                    raise
             elif not self._store.is_current(running.job):
                 running.process.kill()
             elif time.monotonic() > running.deadline:

@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_cleartrace.api import models
 from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.datasets import SizeLimits, rows_for_model
+from airflow_provider_cleartrace.local.engine.errors import InputError
 from airflow_provider_cleartrace.local.engine.explanation import explain
 from airflow_provider_cleartrace.local.engine.model import Model
 from airflow_provider_cleartrace.local.engine.rules import Rule, RuleSettings, local_rules
@@ -26,6 +27,10 @@ _EXPLAINED: Mapping[str, str] = {
         "scores of all classes together; both before calibration to probabilities."
     ),
 }
+
+MAX_WALKS = 20_000
+MAX_STEPS = 1_000
+"""Forty and thirty times the defaults; all walks of a query are in memory at once."""
 
 
 class Scorer:
@@ -103,6 +108,12 @@ class Scorer:
 
     def scenario(self, folder: Path, body: models.ScenarioBody) -> models.ScenarioResult:
         """Search the smallest edits that move rows to the wanted class."""
+        for name, value, most in (
+            ("n_walks", body.n_walks, MAX_WALKS),
+            ("max_steps", body.max_steps, MAX_STEPS),
+        ):
+            if value > most:
+                raise InputError(f"{name} must be at most {most}, not {value}")
         model = self._shelf.model(folder)
         table = rows_for_model(
             body.queries, body.feature_names, model.schema.feature_names, self._limits, absent_allowed=True

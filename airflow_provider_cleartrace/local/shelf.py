@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 from airflow_provider_cleartrace.local.artefacts import Artefact
@@ -51,5 +52,6 @@ class ModelShelf:
             stored = artefact.segmentation()
             if stored is None:
                 stored = segment(self.model(folder))
-                artefact.save_segmentation(stored)
+                with suppress(FileNotFoundError):  # a new model has replaced this one meanwhile
+                    artefact.save_segmentation(stored)
         return stored

@@ -91,7 +91,7 @@ class Submissions:
         self, owner: str, model_id: str, kind: str, body: Body, data: str, place: Callable[[Path], None]
     ) -> Job:
         document = {name: value for name, value in body.wire().items() if name != "model_id"}
-        content = json.dumps(document).encode()
+        content = json.dumps(document, ensure_ascii=False).encode()
         fingerprint = hashlib.sha256(content + data.encode()).hexdigest()
         folder = self._folders.new_job()
         try:

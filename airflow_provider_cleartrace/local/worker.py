@@ -19,7 +19,7 @@ from airflow_provider_cleartrace.api.models import DistillBody, FitBody, Narrati
 from airflow_provider_cleartrace.local import training
 from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.datasets import SizeLimits, TrainingData, rows_for_model
-from airflow_provider_cleartrace.local.engine.errors import InputError
+from airflow_provider_cleartrace.local.engine.errors import InputError, ModelFileError
 from airflow_provider_cleartrace.local.engine.model import Model
 from airflow_provider_cleartrace.local.engine.narrative import narrate
 from airflow_provider_cleartrace.local.engine.segmentation import segment
@@ -118,6 +118,8 @@ def _attempt(order: WorkOrder) -> str | None:
         WORK[order.kind](order, body)
     except (InputError, Refusal) as error:
         return str(error)
+    except ModelFileError:
+        return "the model cannot be read: it was trained anew meanwhile, or is damaged; submit the job again"
     except MemoryError:
         return f"the job needed more than {order.memory_bytes} bytes of memory (--job-memory-bytes)"
     except Exception as error:
