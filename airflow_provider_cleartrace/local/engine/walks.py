@@ -66,56 +66,83 @@ def walk(space: EditSpace, settings: WalkSettings, rng: np.random.Generator) -> 
     Returns:
         Successful edits, (h, d), h >= 0.
     """
-    moves = list(space.moves.values())
-    positions = np.array(list(space.moves))
-    guide = _guide(space)
-    n, f = settings.n_walks, len(moves)
-    # The Gumbel trick draws a random order, weighted by the promises; a walk uses the first `sizes` of it.
-    order = np.argsort(-(np.log(guide.features) + rng.gumbel(size=(n, f))), axis=1)
-    sizes = np.minimum(rng.geometric(_SPARSITY, size=n), f)
-    headings = np.stack(
-        [_headings(move, guide.slopes[index], n, rng) for index, move in enumerate(moves)], axis=1
-    )
-
-    edits = np.tile(space.codes, (n, 1))
-    encoded = np.tile(space.encoded, (n, 1))
-    tables = [_encoded_options(space, position, move) for position, move in space.moves.items()]
+    walkers = _Walkers(space, settings, rng)
     found: list[NDArray[np.float64]] = []
-    alive = np.arange(n)
     for _ in range(settings.max_steps):
-        picked = order[alive, rng.integers(sizes[alive])]
-        steps = settings.epsilon * np.abs(rng.standard_normal(len(alive)))
-        draws = rng.random(len(alive))
-        moved = np.zeros(len(alive), dtype=np.bool_)
-        for index in np.unique(picked):
-            move, position = moves[index], positions[index]
-            here = np.flatnonzero(picked == index)
-            rows = alive[here]
-            block, group = space.block(int(position))
-            before = edits[rows, position]
-            if isinstance(move, Span):
-                after = move.step(before, headings[rows, index] * steps[here])
-                encoded[rows, group] = encode_codes(block, after)
-            else:
-                options = np.searchsorted(np.cumsum(guide.options[index])[:-1], draws[here], side="right")
-                after = move.options[options]
-                encoded[rows, group] = tables[index][options]
-            edits[rows, position] = after
-            moved[here] = after != before
-        # A walk in a single quantity that has run into its bound will never move again.
-        stuck = ~moved & (sizes[alive] == 1) & np.array([isinstance(moves[index], Span) for index in picked])
-        rows = alive[moved]
-        reached = np.zeros(len(alive), dtype=np.bool_)
-        if len(rows):
-            reached[moved] = space.reached(encoded[rows])
-        if reached.any():
-            found.append(edits[alive[reached]])
+        arrived = walkers.step()
+        if len(arrived):
+            found.append(arrived)
             if len(np.unique(space.kinds(np.concatenate(found)), axis=0)) >= settings.enough:
                 break
-        alive = alive[~reached & ~stuck]
-        if not len(alive):
+        if not walkers.any_left:
             break
     return np.concatenate(found) if found else np.empty((0, len(space.codes)))
+
+
+class _Walkers:
+    """All walks from one row, side by side."""
+
+    def __init__(self, space: EditSpace, settings: WalkSettings, rng: np.random.Generator) -> None:
+        n, f = settings.n_walks, len(space.moves)
+        self._space, self._epsilon, self._rng = space, settings.epsilon, rng
+        self._moves = list(space.moves.items())
+        self._is_span = np.array([isinstance(move, Span) for _, move in self._moves])
+        guide = _guide(space)
+        # The Gumbel trick draws a random order, weighted by the promises; a walk uses its first `sizes`.
+        self._order = np.argsort(-(np.log(guide.features) + rng.gumbel(size=(n, f))), axis=1)
+        self._sizes = np.minimum(rng.geometric(_SPARSITY, size=n), f)
+        self._headings = np.stack(
+            [
+                _headings(move, slope, n, rng)
+                for (_, move), slope in zip(self._moves, guide.slopes, strict=True)
+            ],
+            axis=1,
+        )
+        self._option_bounds = [np.cumsum(options)[:-1] for options in guide.options]
+        self._encoded_options = [_encoded_options(space, position, move) for position, move in self._moves]
+        self._edits = np.tile(space.codes, (n, 1))
+        self._encoded = np.tile(space.encoded, (n, 1))
+        self._alive = np.arange(n)
+
+    @property
+    def any_left(self) -> bool:
+        """Whether a walk is still under way."""
+        return len(self._alive) > 0
+
+    def step(self) -> NDArray[np.float64]:
+        """Let every walk change one of its features, and give the edits of those that arrive, (h, d)."""
+        alive = self._alive
+        picked = self._order[alive, self._rng.integers(self._sizes[alive])]
+        lengths = self._epsilon * np.abs(self._rng.standard_normal(len(alive)))
+        draws = self._rng.random(len(alive))
+        moved = np.zeros(len(alive), dtype=np.bool_)
+        for index in np.unique(picked):
+            here = np.flatnonzero(picked == index)
+            moved[here] = self._change(int(index), alive[here], lengths[here], draws[here])
+        arrived = np.zeros(len(alive), dtype=np.bool_)
+        if moved.any():
+            arrived[moved] = self._space.reached(self._encoded[alive[moved]])
+        # A walk in a single quantity that has run into its bound will never move again.
+        stuck = ~moved & (self._sizes[alive] == 1) & self._is_span[picked]
+        self._alive = alive[~arrived & ~stuck]
+        return self._edits[alive[arrived]]
+
+    def _change(
+        self, index: int, walks: NDArray[np.intp], lengths: NDArray[np.float64], draws: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Make one move in these walks, and mark those it has changed."""
+        position, move = self._moves[index]
+        block, group = self._space.block(position)
+        before = self._edits[walks, position]
+        if isinstance(move, Span):
+            after = move.step(before, self._headings[walks, index] * lengths)
+            self._encoded[walks, group] = encode_codes(block, after)
+        else:
+            options = np.searchsorted(self._option_bounds[index], draws, side="right")
+            after = move.options[options]
+            self._encoded[walks, group] = self._encoded_options[index][options]
+        self._edits[walks, position] = after
+        return np.asarray(after != before)
 
 
 def _guide(space: EditSpace) -> _Guide:
