@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, RootModel, model_validator
 
 MODEL_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 """A model id is one safe path segment."""
@@ -163,6 +163,24 @@ class LocalRule(Result):
         return f"{self.text} (lift {self.lift:.2f}, support {self.support:.1%})"
 
 
+class RowRules(RootModel[tuple[LocalRule, ...]]):
+    """The rules of one row, best first; iterate or index it, or print it for their text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def __iter__(self) -> Iterator[LocalRule]:  # type: ignore[override]  # a row's rules, not a model's fields
+        return iter(self.root)
+
+    def __len__(self) -> int:
+        return len(self.root)
+
+    def __getitem__(self, index: int) -> LocalRule:
+        return self.root[index]
+
+    def __str__(self) -> str:
+        return "; ".join(str(rule) for rule in self.root) or "no rule"
+
+
 class PredictAndExplainResult(Result):
     """Predictions and drivers, with personas and local rules where asked for (one entry a row)."""
 
@@ -171,7 +189,7 @@ class PredictAndExplainResult(Result):
     feature_names: list[str]
     persona: list[Any] | None = None
     persona_cluster_id: list[int] | None = None
-    local_rules: list[list[LocalRule]] | None = None
+    local_rules: list[RowRules] | None = None
 
     @model_validator(mode="before")
     @classmethod
