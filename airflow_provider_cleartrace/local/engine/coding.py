@@ -15,7 +15,9 @@ STRANGER = -1.0
 """The code of a level that the training table did not have."""
 
 _STEPS_PER_SD = 100
-"""How fine a quantity is worth stating: at least this many rounded values per training standard deviation."""
+"""Rounded values per training standard deviation, at least."""
+_DIGITS = 3
+"""Significant digits kept in any case: in a skewed column the standard deviation hides small values."""
 _DAY_SD = 3.0
 """Days of spread from which a date is stated as a whole day."""
 
@@ -54,14 +56,21 @@ def decode_levels(codes: NDArray[np.float64], column: Column) -> NDArray[np.obje
     return levels[codes.astype(np.intp)]
 
 
-def decimals(column: Column) -> int:
-    """Give the number of decimals a value of this quantity is worth stating with (negative: tens, hundreds).
+def worth_stating(values: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
+    """Round values (...) of a quantity to what is worth stating; texts and counts then use the same value.
 
-    The step is the power of ten at or below a hundredth of the training standard deviation, so that rounding
-    loses nothing that the model could care about. Integers have none.
+    Integers are whole, and dates whole days unless all dates lie within days. Other values keep three
+    significant digits, and more where a hundredth of the training standard deviation would be lost.
     """
     if column.kind == "integer":
-        return 0
+        return np.round(values)
     sd = column.std or abs(column.mean or 0.0) or 1.0
-    places = -math.floor(math.log10(sd / _STEPS_PER_SD))
-    return min(places, 0) if column.kind == "datetime" and sd >= _DAY_SD else places
+    places = np.full(np.shape(values), -np.floor(np.log10(sd / _STEPS_PER_SD)))
+    if column.kind == "datetime":
+        places = np.minimum(places, 0) if sd >= _DAY_SD else places
+    else:
+        sizes = np.abs(np.where(values == 0, 1.0, values))
+        places = np.maximum(places, _DIGITS - 1 - np.floor(np.log10(sizes)))
+    # Powers of ten are exact only upwards from 1: scaling by 0.01 would leave 0.30000000000000004.
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    return np.asarray(np.round(values * up / down) * down / up)

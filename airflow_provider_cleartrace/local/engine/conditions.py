@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from airflow_provider_cleartrace.local.engine.coding import decimals
+from airflow_provider_cleartrace.local.engine.coding import worth_stating
 from airflow_provider_cleartrace.local.engine.figures import label_text
 from airflow_provider_cleartrace.local.engine.schema import Column, Label
 
@@ -149,7 +149,7 @@ def _edges(column: Column, present: NDArray[np.float64]) -> list[float]:
     distinct = np.unique(present)
     if len(distinct) > _BINS:
         distinct = np.quantile(present, np.arange(1, _BINS) / _BINS, method="inverted_cdf")
-    rounded: list[float] = np.unique(np.round(distinct, decimals(column))).tolist()
+    rounded: list[float] = np.unique(worth_stating(distinct, column)).tolist()
     return rounded
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from airflow_provider_cleartrace.local.engine.coding import decimals
+from airflow_provider_cleartrace.local.engine.coding import worth_stating
 from airflow_provider_cleartrace.local.engine.constraints import Constraint
 from airflow_provider_cleartrace.local.engine.schema import Column
 
@@ -48,7 +48,7 @@ class Span:
 
     def settle(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bring values to ones worth stating, inside the range."""
-        settled: NDArray[np.float64] = np.clip(np.round(values, decimals(self.column)), self.low, self.high)
+        settled: NDArray[np.float64] = np.clip(worth_stating(values, self.column), self.low, self.high)
         return settled
 
     def step(self, values: NDArray[np.float64], signed_steps: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -186,7 +186,7 @@ def _caveats(known: Facts) -> Iterator[str]:
     fidelity = known["model"]["fidelity"]
     yield "Drivers and segments describe how the model reacts."
     yield "These are associations in the data; they do not prove that changing a feature changes the outcome."
-    yield "The held-out rows also guided the choice of settings, so expect a little less on new data."
+    yield "The held-out rows also guided the choice of settings; expect slightly weaker results on new data."
     if fidelity is None:
         return
     yield "This model imitates another one, its teacher."

@@ -294,9 +294,9 @@ def test_unknown_query_columns_are_named(credit: tuple[Model, Table]) -> None:
 
 def test_the_default_search_is_quick_and_solves_denied_applicants(credit: tuple[Model, Table]) -> None:
     model, denied = credit
-    started = time.perf_counter()
+    started = time.process_time()
     results = search(model, denied.take(np.arange(30)))
-    elapsed = time.perf_counter() - started
+    elapsed = time.process_time() - started
     best = [result.scenarios[0].n_changes for result in results if result.scenarios]
     assert len(best) == 30
     assert np.mean(best) < 1.4
