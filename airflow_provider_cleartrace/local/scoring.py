@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Scorer:
             feature_names=list(explanation.feature_names),
             persona=names,
             persona_cluster_id=ids,
-            local_rules=None if rules is None else [[_rule(rule) for rule in row] for row in rules],
+            local_rules=None if rules is None else [_rules(row) for row in rules],
         )
 
     def interpret(self, folder: Path) -> models.InterpretResult:
@@ -142,8 +142,8 @@ class Scorer:
         return [names[cluster] for cluster in ids], ids
 
 
-def _rule(rule: Rule) -> models.LocalRule:
-    return models.LocalRule.model_validate(rule.to_json())
+def _rules(rules: Sequence[Rule]) -> models.RowRules:
+    return models.RowRules(tuple(models.LocalRule.model_validate(rule.to_json()) for rule in rules))
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -100,9 +100,8 @@ def run(order: WorkOrder) -> None:
     _die_with_the_server()
     write_to_stderr()
     warnings.simplefilter("ignore")  # from libraries; their texts may hold data
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the server ends its workers
+    # Ctrl-C reaches the whole process group; it is the server that ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the data
