@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from airflow_provider_cleartrace.local.datasets import SizeLimits, rows_for_mode
 from airflow_provider_cleartrace.local.engine.errors import InputError
 from airflow_provider_cleartrace.local.engine.explanation import explain
 from airflow_provider_cleartrace.local.engine.model import Model
-from airflow_provider_cleartrace.local.engine.rules import Rule, RuleSettings, local_rules
+from airflow_provider_cleartrace.local.engine.rules import RuleSettings, local_rules
 from airflow_provider_cleartrace.local.engine.scenario import ScenarioResult, search
 from airflow_provider_cleartrace.local.engine.schema import Column
 from airflow_provider_cleartrace.local.engine.segmentation import assign
@@ -73,14 +73,15 @@ class Scorer:
             rules = local_rules(model, table, **body.rule_kwargs)
         explanation = explain(model, table, use_sqrt=body.use_sqrt, raw_gradient=body.raw_gradient)
         names, ids = self._personas(folder, segmented, table) if body.with_persona else (None, None)
-        return models.PredictAndExplainResult(
-            predictions=explanation.predictions,
-            local_drivers=explanation.local_drivers,
-            feature_names=list(explanation.feature_names),
-            persona=names,
-            persona_cluster_id=ids,
-            local_rules=None if rules is None else [_rules(row) for row in rules],
-        )
+        answered: dict[str, Any] = {
+            "predictions": explanation.predictions,
+            "local_drivers": explanation.local_drivers,
+            "feature_names": list(explanation.feature_names),
+            "persona": names,
+            "persona_cluster_id": ids,
+            "local_rules": None if rules is None else [[rule.to_json() for rule in row] for row in rules],
+        }
+        return models.PredictAndExplainResult.model_validate(answered)
 
     def interpret(self, folder: Path) -> models.InterpretResult:
         """Give the global drivers."""
@@ -140,10 +141,6 @@ class Scorer:
         ids = [int(cluster) for cluster in assign(segmentation, self._shelf.model(folder), table)]
         names = {persona.cluster_id: persona.persona_name for persona in segmentation.personas}
         return [names[cluster] for cluster in ids], ids
-
-
-def _rules(rules: Sequence[Rule]) -> models.RowRules:
-    return models.RowRules(tuple(models.LocalRule.model_validate(rule.to_json()) for rule in rules))
 
 
 def _column(column: Column) -> dict[str, Any]:
