@@ -70,7 +70,7 @@ class ClearTraceHook(BaseHook):
         except AuthenticationError as error:
             return (
                 False,
-                f"{settings.base_url} does not accept the API key (the connection's password): {error}",
+                f"{settings.base_url} refuses the API key (the connection's password): {error}",
             )
         except OuterProductError as error:
             return False, str(error)

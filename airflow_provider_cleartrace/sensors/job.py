@@ -90,15 +90,12 @@ class ClearTraceJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
         """Take up the task where the trigger's event leaves it."""
-        ended = ended_from_event(event)
-        try:
-            self._raise_for(ended)
-        except OuterProductError as error:
-            if self.soft_fail:
-                raise AirflowSkipException(str(error)) from error
-            raise
+        self._raise_for(ended_from_event(event))
 
     def _raise_for(self, ended: Ended) -> None:
         error = ended.error(model_id=self.model_id, job=self.job)
-        if error is not None:
-            raise error
+        if error is None:
+            return
+        if self.soft_fail:
+            raise AirflowSkipException(str(error)) from error
+        raise error

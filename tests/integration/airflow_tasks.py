@@ -1,0 +1,54 @@
+"""Runs operators as Airflow's worker and triggerer do, without a scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
+
+
+def context(task_id: str = "task", **fields: Any) -> Any:
+    ti = {
+        "dag_id": "dag",
+        "task_id": task_id,
+        "run_id": "run",
+        "map_index": -1,
+        "try_number": 1,
+        "start_date": dt.datetime.now(dt.UTC),
+        "get_first_reschedule_date": lambda _: None,
+    }
+    return {"ti": SimpleNamespace(**ti | fields)}
+
+
+def through_json(trigger: ClearTraceJobTrigger) -> ClearTraceJobTrigger:
+    """The trigger as the triggerer gets it: rebuilt from its serialized arguments."""
+    path, arguments = trigger.serialize()
+    assert path == "airflow_provider_cleartrace.triggers.job.ClearTraceJobTrigger"
+    return ClearTraceJobTrigger(**json.loads(json.dumps(arguments)))
+
+
+def fire(trigger: ClearTraceJobTrigger) -> Any:
+    """Run a trigger until its event."""
+
+    async def first_event() -> Any:
+        async for event in trigger.run():
+            return event.payload
+
+    return json.loads(json.dumps(asyncio.run(first_event())))
+
+
+def run(build: Any, told: Any = None) -> Any:
+    """Execute a task; when it defers, run its trigger and resume in a new operator, as Airflow would."""
+    told = told or context()
+    try:
+        return build().execute(told)
+    except TaskDeferred as deferred:
+        event = fire(through_json(deferred.trigger))
+        resumed = getattr(build(), deferred.method_name)
+        return resumed(told, event=event)

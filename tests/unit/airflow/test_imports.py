@@ -1,0 +1,54 @@
+"""Parsing a DAG costs little: the heavy libraries load in the task that needs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("numpy", "pandas", "pyarrow", "boto3", "botocore", "sklearn", "scipy", "matplotlib", "fastapi")
+MODULES = (
+    "airflow_provider_cleartrace",
+    "airflow_provider_cleartrace.hooks.cleartrace",
+    "airflow_provider_cleartrace.operators.training",
+    "airflow_provider_cleartrace.operators.inference",
+    "airflow_provider_cleartrace.operators.analysis",
+    "airflow_provider_cleartrace.sensors.job",
+    "airflow_provider_cleartrace.triggers.job",
+)
+PROGRAM = """
+import sys
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection
+from airflow.triggers.base import BaseTrigger
+before = set(sys.modules)
+import importlib
+importlib.import_module(sys.argv[1])
+print(",".join(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_importing_a_module_adds_no_heavy_library_to_airflow_s_own(module: str) -> None:
+    run = subprocess.run([sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, check=True)
+
+    added = set(run.stdout.strip().splitlines()[-1].split(","))
+
+    assert "airflow_provider_cleartrace" in added or module == "airflow_provider_cleartrace"
+    assert not added & set(HEAVY)
+
+
+def test_no_module_of_ours_uses_a_deprecated_import() -> None:
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error::DeprecationWarning:airflow_provider_cleartrace",
+            "-c",
+            f"import importlib; [importlib.import_module(m) for m in {MODULES}]",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "DeprecatedImportWarning" not in run.stderr
