@@ -24,7 +24,7 @@ html_title = f"{project} {release}"
 html_show_sourcelink = False
 html_show_copyright = False
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["pages.css"]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -38,18 +38,19 @@ napoleon_use_rtype = False
 # A client's method drives a flow, so that autodoc finds the flow's return type: a generator. What the method
 # returns is what the flow returns.
 FLOW = re.compile(r"^~?(?:collections\.abc\.)?Generator\[.*?, ~?(?:\w+\.)*Answer \| None, (?P<value>.*)\]$")
-ARRAY = re.compile(r"~?(?:typing\.)?Annotated\[.*_to_array.*\]$")
+# An array is annotated with how it travels as JSON.
+ARRAY = re.compile(r"~?(?:typing\.)?Annotated\[[^\[\]]*_to_array[^\[\]]*\]")
 
 
-def returned_by_the_method(
+def for_readers(
     _: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Show what a method returns in place of the flow that it drives."""
+    """Show what a method returns in place of the flow that it drives, and arrays as arrays."""
     if flow := FLOW.match(returns or ""):
-        return signature, ARRAY.sub("numpy.ndarray", flow["value"])
-    return signature, returns
+        returns = flow["value"]
+    return signature and ARRAY.sub("numpy.ndarray", signature), returns and ARRAY.sub("numpy.ndarray", returns)
 
 
 def setup(app: Any) -> None:
     """Register the rewriting of signatures."""
-    app.connect("autodoc-process-signature", returned_by_the_method)
+    app.connect("autodoc-process-signature", for_readers)
