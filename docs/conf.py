@@ -44,11 +44,11 @@ ARRAY = re.compile(r"~?(?:typing\.)?Annotated\[[^\[\]]*_to_array[^\[\]]*\]")
 
 def for_readers(
     _: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
-) -> tuple[str | None, str | None]:
+) -> tuple[str | None, ...]:
     """Show what a method returns in place of the flow that it drives, and arrays as arrays."""
     if flow := FLOW.match(returns or ""):
         returns = flow["value"]
-    return signature and ARRAY.sub("numpy.ndarray", signature), returns and ARRAY.sub("numpy.ndarray", returns)
+    return tuple(text and ARRAY.sub("numpy.ndarray", text) for text in (signature, returns))
 
 
 def setup(app: Any) -> None:

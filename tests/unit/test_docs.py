@@ -224,14 +224,26 @@ class TestTables:
         assert set(FORM_FIELDS) <= first_cells((DOCS / "connection.md").read_text(encoding="utf-8"))
 
 
-class TestTroubleshooting:
-    def test_every_error_text_stands_in_the_code(self) -> None:
+class TestErrorTexts:
+    def test_of_the_page_on_errors_stand_in_the_code(self) -> None:
         text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
         headings = re.findall(r"^### (.*)$", text, re.MULTILINE)
-        told = [error for heading in headings for error in re.findall(r"`([^`]+)`", heading)]
-        known = set(texts_of_the_package())
-        assert told
-        assert [error for error in told if not any(error in text for text in known)] == []
+        assert (
+            unknown_texts([error for heading in headings for error in re.findall(r"`([^`]+)`", heading)])
+            == []
+        )
+
+    def test_of_the_connection_test_stand_in_the_code(self) -> None:
+        text = (DOCS / "connection.md").read_text(encoding="utf-8")
+        table = text.partition("| answer | meaning |")[2].partition("\n\n")[0]
+        assert unknown_texts(list(first_cells(table))) == []
+
+
+def unknown_texts(told: list[str]) -> list[str]:
+    """Those of the error texts that no string of the code contains."""
+    assert told
+    known = set(texts_of_the_package())
+    return [error for error in told if not any(error in text for text in known)]
 
 
 def texts_of_the_package() -> Iterator[str]:
