@@ -197,7 +197,8 @@ class PredictAndExplainResult(Result):
         rules = value.get("local_rules") if isinstance(value, dict) else None
         if not rules:
             return value
-        return value | {"local_rules": [entry if isinstance(entry, list) else [entry] for entry in rules]}
+        one_a_row = [[entry] if isinstance(entry, str | dict | LocalRule) else entry for entry in rules]
+        return value | {"local_rules": one_a_row}
 
 
 class InterpretResult(Result):

@@ -183,7 +183,7 @@ def cancel(session: Session, /) -> Flow[bool]:
     """Ask the server to stop the current model's job.
 
     Returns:
-        Whether the server could: the hosted service has no such call, and its jobs run on.
+        Whether the server could. The hosted service has no such call, and its jobs run on.
     """
     try:
         yield from call(session, operations.CANCEL, model_id=session.attached())

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 BATCH_ROWS = 10_000
 """Rows handed on at a time by default: a few megabytes of JSON for a table of some dozen columns."""
 
-MISSING_TEXTS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
-"""Texts in a CSV that mean "no value"."""
-
 
 def read_batches(
     location: Location, *, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
@@ -73,7 +70,7 @@ def _csv_batches(location: Location, batch_rows: int) -> Iterator[pa.RecordBatch
                 # One thread counts rows; one block infers types from all of them.
                 read_options=csv.ReadOptions(use_threads=False, block_size=max(location.size(), 1)),
                 parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
-                convert_options=csv.ConvertOptions(null_values=MISSING_TEXTS, strings_can_be_null=True),
+                convert_options=csv.ConvertOptions(strings_can_be_null=True),
             )
         except pa.ArrowInvalid as error:
             if ragged:
