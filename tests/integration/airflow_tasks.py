@@ -21,7 +21,6 @@ def context(task_id: str = "task", **fields: Any) -> Any:
         "map_index": -1,
         "try_number": 1,
         "start_date": dt.datetime.now(dt.UTC),
-        "get_first_reschedule_date": lambda _: None,
     }
     return {"ti": SimpleNamespace(**ti | fields)}
 

@@ -352,9 +352,13 @@ class TestSensor:
                 started.fit(target="y")
         return model_id
 
-    @pytest.mark.parametrize("kwargs", [{}, {"mode": "reschedule"}, {"deferrable": True}], ids=str)
+    @pytest.mark.parametrize("kwargs", [{}, {"deferrable": True}], ids=str)
     def test_a_completed_job_ends_the_wait(self, model_id: str, kwargs: dict[str, Any]) -> None:
         run(lambda: self.sensor(model_id, **kwargs))
+
+    def test_each_look_of_reschedule_mode_stands_alone(self, model_id: str) -> None:
+        assert self.sensor(model_id, mode="reschedule").poke(context()) is True
+        assert self.sensor("not-visible-yet", mode="reschedule").poke(context()) is False
 
     @pytest.mark.parametrize("deferrable", [False, True])
     def test_a_failed_job_fails_at_once_or_skips(self, local_server: LocalServer, deferrable: bool) -> None:
