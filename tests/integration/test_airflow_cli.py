@@ -1,0 +1,100 @@
+"""The provider as Airflow itself sees it: its commands, its metadata, a whole run of the example DAG."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.integration.local_server import LocalServer
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Airflow:
+    """An empty Airflow of its own, driven by its command line."""
+
+    def __init__(self, home: Path, server: LocalServer) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.output = home / "output"
+        self._environment = inherited | {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "example_dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW_CONN_CLEARTRACE_DEFAULT": json.dumps(
+                {"conn_type": "cleartrace", "host": server.base_url, "password": server.api_key}
+            ),
+            "AIRFLOW_VAR_CLEARTRACE_OUTPUT": str(self.output),
+        }
+
+    def __call__(self, *arguments: str, fails: bool = False) -> str:
+        run = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env=self._environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        told = run.stdout + run.stderr
+        assert fails or run.returncode == 0, told[-5000:]
+        return told
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, local_server: LocalServer) -> Airflow:
+    command = Airflow(tmp_path_factory.mktemp("airflow"), local_server)
+    command("db", "migrate")
+    return command
+
+
+def test_airflow_knows_the_provider_and_its_hook(airflow: Airflow) -> None:
+    assert "0.1.0" in airflow("providers", "get", "airflow-provider-cleartrace")
+    hooks = airflow("providers", "hooks", "--output", "plain")
+    assert "airflow_provider_cleartrace.hooks.cleartrace.ClearTraceHook" in hooks
+
+
+def test_the_connection_test_tells_good_from_bad(airflow: Airflow, local_server: LocalServer) -> None:
+    for conn_id, key in (("ct_good", local_server.api_key), ("ct_bad", "canary-wrong-key")):
+        airflow(
+            "connections",
+            "add",
+            conn_id,
+            "--conn-type",
+            "cleartrace",
+            "--conn-host",
+            local_server.base_url,
+            "--conn-password",
+            key,
+        )
+
+    assert "Connection success!" in airflow("connections", "test", "ct_good")
+    told = airflow("connections", "test", "ct_bad", fails=True)
+    assert "Connection failed!" in told
+    assert "refuses the API key" in told
+    assert "canary-wrong-key" not in told
+
+
+def test_the_example_dag_runs_to_its_end(airflow: Airflow) -> None:
+    told = airflow("dags", "test", "credit_risk")
+
+    (folder,) = airflow.output.iterdir()
+    explanations = pd.read_parquet(folder / "explanations.parquet")
+    scenarios = pd.read_json(folder / "scenarios.jsonl", lines=True)
+    declined = pd.read_csv(folder / "declined.csv")
+    assert len(explanations) == 1000
+    assert set(scenarios["application"]) == set(declined["application"])
+    assert set(declined["application"]) == set(explanations.query("prediction < 0.5")["row"])
+    assert (scenarios["prediction"].dropna() >= 0.5).all()
+    assert "Good credit" in (folder / "narrative.md").read_text()
+    assert json.loads((folder / "segments.json").read_text())["n_clusters"] >= 3
+    assert "failed" not in told.lower()

@@ -1,0 +1,45 @@
+"""``make demo`` as a person runs it: it ends well, shows every result, and leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from example_dags.demo.processes import processes_of
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+
+def test_the_demo_shows_every_result_and_ends(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "example_dags.demo", "run", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+
+    assert run.returncode == 0, (run.stdout + run.stderr)[-6000:]
+    for part in (
+        "upload     success",
+        "scenario   success",
+        "What drives the decision",
+        "A way to approval for ",
+        "Who the applicants are",
+        "# Good credit: what the model has learned",
+        "1000 rows in",
+    ):
+        assert part in run.stdout
+    deferred = [
+        line for line in run.stdout.splitlines() if line.startswith(("fit ", "segment ", "narrative "))
+    ]
+    assert len(deferred) == 3
+    assert all(line.count(" s") >= 2 for line in deferred)
+    assert processes_of(str(tmp_path / "run")) == []
