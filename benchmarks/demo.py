@@ -1,4 +1,4 @@
-"""`make demo` in a fresh clone, and again. Targets: under 6 minutes with a warm package cache, then under 100 s."""
+"""`make demo` in a fresh clone, then again. Targets: 6 minutes with a warm package cache, then 100 s."""
 
 from __future__ import annotations
 
