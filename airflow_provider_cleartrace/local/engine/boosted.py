@@ -65,6 +65,12 @@ class BoostedTrees:
         with that level) - f(row), so that contracting with (level - frequencies) is the exact contrast of the
         row's level against the training mix.
         """
+        return self.scores_and_gradients(encoded)[1]
+
+    def scores_and_gradients(
+        self, encoded: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give `scores` and `gradients` together, (n, outputs) and (n, outputs, p)."""
         base = self.scores(encoded)
         gradients = np.zeros((len(encoded), base.shape[1], encoded.shape[1]))
         for block, group in zip(self.encoder.blocks, self.encoder.groups, strict=True):
@@ -82,7 +88,7 @@ class BoostedTrees:
                 others = dict.fromkeys(range(group.start, group.stop), 0.0)
                 for level in others:
                     gradients[:, :, level] = self._with(encoded, {**others, level: 1.0}) - base
-        return gradients
+        return base, gradients
 
     def save(self, folder: Path) -> None:
         """Write the booster in xgboost's own JSON format."""

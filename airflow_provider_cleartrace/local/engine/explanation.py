@@ -54,8 +54,8 @@ def explain(model: Model, table: Table, *, use_sqrt: bool = True, raw_gradient: 
         InputError: missing feature columns, or cells of the wrong type.
     """
     encoded = model.encode(table)
-    predictions = model.predictions_from_scores(model.scores(encoded))
-    gradients = model.feature_gradients(encoded)
+    scores, gradients = model.scores_and_feature_gradients(encoded)
+    predictions = model.predictions_from_scores(scores)
     local_agop = (gradients**2).sum(axis=1)
     explained = np.zeros(len(encoded), dtype=np.intp)
     if predictions.ndim == 2:

@@ -56,8 +56,8 @@ class FitConfig:
         base_model_type: "xrfm" (a kernel machine with a learned metric) or "xgboost".
         random_state: seed of the split, the search and the fits.
         validation_fraction: share of the rows held out, 0.05 to 0.5.
-        max_centers: rows up to which a kernel machine is exact, 50 to 20,000; beyond, that many Nystroem
-            centres.
+        max_centers: rows up to which a kernel machine is exact, 50 to 20,000; beyond, at most that many
+            Nystroem centres, see `rfm.n_centers`.
         task: "regression" or "classification"; None: inferred, see `target.read_target`.
     """
 

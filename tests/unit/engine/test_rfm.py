@@ -67,8 +67,8 @@ def test_an_exact_fit_solves_the_ridge_equations() -> None:
 
 def test_nystroem_with_every_row_as_a_centre_is_the_exact_fit() -> None:
     x, y = sample(100)
-    exact = rfm._solve(x, x, y, 5.0, 0.1, exact=True)
-    nystroem = rfm._solve(x, x, y, 5.0, 0.1, exact=False)
+    exact = rfm._solve(None, x, y, 5.0, 0.1)
+    nystroem = rfm._solve(x, x, y, 5.0, 0.1)
     kernel = np.exp(-np.linalg.norm(x[:, None] - x[None], axis=2) / 5.0)
     np.testing.assert_allclose(kernel @ nystroem, kernel @ exact, atol=1e-4)
 
@@ -79,6 +79,21 @@ def test_few_centres_come_close_to_the_exact_fit() -> None:
     assert len(few.machine.centers) == 300
     assert few.loss < 3 * exact.loss
     assert few.loss < 0.1 * y.var()
+
+
+def test_centres_beyond_the_exact_limit_are_bounded_by_work() -> None:
+    assert rfm.n_centers(6000, 6000) == 6000
+    assert rfm.n_centers(8000, 6000) == 5000
+    assert rfm.n_centers(1_000_000, 6000) == 3000
+    assert rfm.n_centers(1_000_000, 50) == 50
+
+
+def test_scores_and_gradients_from_one_kernel_are_those_of_each() -> None:
+    x, y = sample()
+    machine = fitted(x, y).machine
+    scores, gradients = machine.scores_and_gradients(x)
+    np.testing.assert_array_equal(scores, machine.scores(x))
+    np.testing.assert_array_equal(gradients, machine.gradients(x))
 
 
 def test_the_learned_metric_finds_the_columns_that_matter() -> None:
@@ -114,7 +129,7 @@ def test_a_row_scores_the_same_alone_and_in_a_batch(monkeypatch: pytest.MonkeyPa
     x, y = sample()
     machine = fitted(x, y).machine
     together, gradients = machine.scores(x), machine.gradients(x)
-    monkeypatch.setattr(rfm, "_KERNEL_ENTRIES", 1)
+    monkeypatch.setattr(rfm, "_BLOCK_ENTRIES", 1)
     np.testing.assert_allclose(machine.scores(x), together, atol=1e-9)
     np.testing.assert_allclose(machine.gradients(x), gradients, atol=1e-9)
 
