@@ -37,7 +37,7 @@ class Location:
     uri: str
     path: str
     filesystem: pyarrow.fs.FileSystem
-    _s3_client: S3ClientFactory | None = None
+    s3_client: S3ClientFactory | None = None
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class Location:
     @property
     def is_local(self) -> bool:
         """Whether the file lies on this machine."""
-        return self._s3_client is None
+        return self.s3_client is None
 
     def size(self) -> int:
         """Bytes of the file.
@@ -80,16 +80,31 @@ class Location:
 
     def fingerprint(self) -> str:
         """The identity of the content: SHA-256 of a local file; version or ETag and size of an object."""
-        if self._s3_client is None:
+        if self.s3_client is None:
             digest = hashlib.sha256()
             with self.open() as stream:
                 while block := stream.read(BLOCK):
                     digest.update(block)
             return f"sha256:{digest.hexdigest()}"
-        bucket, _, key = self.path.partition("/")
         with self.errors_named():
-            head = self._s3_client().head_object(Bucket=bucket, Key=key)
+            head = self.s3_client().head_object(**self._object)
         return f"s3:{head.get('VersionId') or head['ETag']}:{head['ContentLength']}"
+
+    def copy_object(self, target: Location) -> None:
+        """Copy this object onto another of the same store, which appears whole."""
+        # pyarrow's own move would leave an empty "folder" object behind.
+        if self.s3_client is not None:
+            self.s3_client().copy(CopySource=self._object, **target._object)
+
+    def delete_object(self) -> None:
+        """Delete this object, if it is there."""
+        if self.s3_client is not None:
+            self.s3_client().delete_object(**self._object)
+
+    @property
+    def _object(self) -> dict[str, str]:
+        bucket, _, key = self.path.partition("/")
+        return {"Bucket": bucket, "Key": key}
 
     @contextlib.contextmanager
     def errors_named(self) -> Iterator[None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
 
 
@@ -41,17 +43,16 @@ def published(location: Location) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _published_object(location: Location) -> Iterator[IO[bytes]]:
-    # Beside its place as well: an upload that fails half-way cannot be taken back once its stream closes.
-    draft = f"{location.path}.{secrets.token_hex(4)}.tmp"
+    # Beside its place as well: a stream that is closed completes its object, also when the writer has failed.
+    draft = dataclasses.replace(location, path=f"{location.path}.{secrets.token_hex(4)}.tmp")
     try:
-        with location.errors_named(), location.filesystem.open_output_stream(draft) as stream:
+        with location.errors_named(), location.filesystem.open_output_stream(draft.path) as stream:
             yield stream
         with location.errors_named():
-            location.filesystem.move(draft, location.path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            location.filesystem.delete_file(draft)
-        raise
+            draft.copy_object(location)
+    finally:
+        with contextlib.suppress(StorageError), location.errors_named():
+            draft.delete_object()
 
 
 def publish_bytes(location: Location, data: bytes) -> None:
