@@ -81,6 +81,9 @@ def _csv_batches(location: Location, batch_rows: int) -> Iterator[pa.RecordBatch
                 ) from None
             raise StorageError(f"{location.uri}: not a CSV table ({_first_words(error)})") from None
     _refuse_duplicates(location, table.schema.names)
+    # Arrow reads a text that is not UTF-8 as bytes.
+    if undecoded := [field.name for field in table.schema if pa.types.is_binary(field.type)]:
+        raise StorageError(f"{location.uri}: the column {undecoded[0]!r} is not UTF-8")
     yield from table.to_batches(max_chunksize=batch_rows)
 
 

@@ -1,0 +1,139 @@
+"""Local files: read strictly, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import locate
+from airflow_provider_cleartrace.storage.publishing import publish_bytes, published
+from airflow_provider_cleartrace.storage.reading import read_batches, read_frame
+from airflow_provider_cleartrace.storage.writing import table_writer
+
+TABLE = pa.table({"id": ["007", 'é,\n"x"'], "value": [1.5, None], "count": [2**60, 3]})
+
+
+def file(tmp_path: Path, name: str, content: bytes) -> str:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return str(path)
+
+
+class TestReading:
+    @pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.parquet", "rows.pq"])
+    def test_rows_come_in_batches_of_the_columns_asked_for(self, tmp_path: Path, name: str) -> None:
+        frame = pd.DataFrame({"a": range(25), "b": list("xyzuv") * 5, "c": 1.0})
+        path = tmp_path / name
+        frame.to_csv(path, index=False) if name.lower().endswith("csv") else frame.to_parquet(path)
+
+        batches = list(read_batches(locate(path), columns=["b", "a"], batch_rows=10))
+
+        assert [batch.num_rows for batch in batches] == [10, 10, 5]
+        assert pa.Table.from_batches(batches).to_pandas().equals(frame[["b", "a"]])
+
+    def test_csv_follows_rfc_4180(self, tmp_path: Path) -> None:
+        content = b'\xef\xbb\xbfname,note,n\r\n"a, b","line 1\r\nline 2",1\r\n"say ""hi""",,2\r\n'
+        frame = read_frame(locate(file(tmp_path, "rfc.csv", content)))
+        assert list(frame.columns) == ["name", "note", "n"]
+        assert frame["name"].tolist() == ["a, b", 'say "hi"']
+        assert frame["note"].tolist()[0] == "line 1\r\nline 2"
+        assert frame["note"].isna().tolist() == [False, True]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "complaint"),
+        [
+            ("empty.csv", b"", "empty.csv: the file is empty"),
+            ("header.csv", b"a,b\n", "no rows"),
+            ("ragged.csv", b"a,b\n1,2\n3,4,canary\n", "row 3 has 3 values, the header has 2"),
+            ("latin.csv", "a,b\nM\xfcller,canary\n".encode("latin-1"), "the column 'a' is not UTF-8"),
+            ("twice.csv", b"a,a\n1,2\n", "duplicate columns 'a'"),
+            ("none.parquet", b"canary, not a parquet", "none.parquet: not a Parquet file"),
+            ("data.xlsx", b"canary", r"\.xlsx extension"),
+            ("data", b"canary", "no extension"),
+        ],
+    )
+    def test_what_cannot_be_read_is_named_and_never_quoted(
+        self, tmp_path: Path, name: str, content: bytes, complaint: str
+    ) -> None:
+        with pytest.raises(StorageError, match=complaint) as caught:
+            read_frame(locate(file(tmp_path, name, content)))
+        assert "canary" not in str(caught.value)
+
+    def test_missing_files_folders_and_columns_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(StorageError, match="no such file"):
+            read_frame(locate(tmp_path / "none.csv"))
+        (tmp_path / "folder.csv").mkdir()
+        with pytest.raises(StorageError, match="not a file"):
+            read_frame(locate(tmp_path / "folder.csv"))
+        with pytest.raises(StorageError, match="no column 'z'; its columns: 'a'"):
+            read_frame(locate(file(tmp_path, "a.csv", b"a\n1\n")), columns=["z"])
+        with pytest.raises(StorageError, match="gs://"):
+            locate("gs://bucket/key.csv")
+        with pytest.raises(StorageError, match="empty path"):
+            locate("")
+
+    def test_the_fingerprint_is_of_the_bytes(self, tmp_path: Path) -> None:
+        one, same, other = (
+            locate(file(tmp_path, name, content))
+            for name, content in (("1", b"x" * 3_000_000), ("2", b"x" * 3_000_000), ("3", b"y"))
+        )
+        assert one.fingerprint() == same.fingerprint() != other.fingerprint()
+
+
+class TestWriting:
+    @pytest.mark.parametrize("extension", ["parquet", "csv", "jsonl"])
+    def test_values_survive_every_format(self, tmp_path: Path, extension: str) -> None:
+        path = tmp_path / "new" / f"out.{extension}"
+        with table_writer(locate(path), TABLE.schema) as writer:
+            for batch in TABLE.to_batches(max_chunksize=1):
+                writer.write(batch)
+        assert writer.rows == 2
+
+        if extension == "parquet":
+            assert pq.read_table(path).equals(TABLE)
+        elif extension == "csv":
+            frame = pd.read_csv(path, dtype={"id": str})
+            assert frame["id"].tolist() == TABLE["id"].to_pylist()
+            assert frame["count"].tolist() == [2**60, 3]
+        else:
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            assert lines == TABLE.to_pylist()
+
+    @pytest.mark.parametrize("extension", ["parquet", "csv", "jsonl"])
+    def test_a_failure_leaves_the_old_file_and_nothing_else(self, tmp_path: Path, extension: str) -> None:
+        path = tmp_path / f"out.{extension}"
+        path.write_text("old")
+
+        def fail_half_way() -> None:
+            with table_writer(locate(path), TABLE.schema) as writer:
+                writer.write(TABLE.to_batches()[0])
+                raise RuntimeError("half-way")
+
+        with pytest.raises(RuntimeError, match="half-way"):
+            fail_half_way()
+        assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+        assert path.read_text() == "old"
+
+    def test_a_reader_never_sees_a_half_written_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "out.txt"
+        with published(locate(path)) as stream:
+            stream.write(b"all of it")
+            stream.flush()
+            assert not path.exists()
+        assert path.read_bytes() == b"all of it"
+
+    def test_a_place_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(StorageError, match="below"):
+            publish_bytes(locate(tmp_path / "file" / "below.txt"), b"x")
+        with (
+            pytest.raises(StorageError, match=r"\.xlsx extension"),
+            table_writer(locate(tmp_path / "out.xlsx"), TABLE.schema),
+        ):
+            pass
