@@ -128,6 +128,7 @@ class ExplanationResult(Result):
     local_agop: Array
     local_drivers: Array
     feature_names: list[str]
+    warnings: tuple[str, ...] = ()
 
 
 class Condition(Result):
@@ -190,6 +191,7 @@ class PredictAndExplainResult(Result):
     persona: list[Any] | None = None
     persona_cluster_id: list[int] | None = None
     local_rules: list[RowRules] | None = None
+    warnings: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -206,6 +208,7 @@ class InterpretResult(Result):
 
     feature_names: list[str]
     global_drivers: Array
+    warnings: tuple[str, ...] = ()
 
 
 class SchemaColumn(Result):

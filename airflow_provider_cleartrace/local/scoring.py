@@ -56,6 +56,7 @@ class Scorer:
             local_agop=explanation.local_agop,
             local_drivers=explanation.local_drivers,
             feature_names=list(explanation.feature_names),
+            warnings=explanation.warnings,
         )
 
     def predict_and_explain(
@@ -77,6 +78,7 @@ class Scorer:
             "predictions": explanation.predictions,
             "local_drivers": explanation.local_drivers,
             "feature_names": list(explanation.feature_names),
+            "warnings": explanation.warnings,
             "persona": names,
             "persona_cluster_id": ids,
             "local_rules": None if rules is None else [[rule.to_json() for rule in row] for row in rules],
@@ -87,7 +89,9 @@ class Scorer:
         """Give the global drivers."""
         model = self._shelf.model(folder)
         return models.InterpretResult(
-            feature_names=list(model.schema.feature_names), global_drivers=model.global_drivers
+            feature_names=list(model.schema.feature_names),
+            global_drivers=model.global_drivers,
+            warnings=model.warnings,
         )
 
     def schema(self, folder: Path) -> models.SchemaResult:
@@ -103,6 +107,7 @@ class Scorer:
             "metrics": dict(model.metrics),
             "fidelity": None if model.fidelity is None else dict(model.fidelity),
             "notes": list(model.notes),
+            "warnings": list(model.warnings),
             "config": dict(model.config),
         }
         return models.SchemaResult.model_validate(described)

@@ -31,12 +31,14 @@ class Explanation:
             over outputs; their square root if asked for.
         local_drivers: (n, d), signed: positive pushes the explained score up.
         feature_names: the d features.
+        warnings: `Model.warnings`, with every explanation.
     """
 
     predictions: NDArray[np.float64]
     local_agop: NDArray[np.float64]
     local_drivers: NDArray[np.float64]
     feature_names: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def explain(model: Model, table: Table, *, use_sqrt: bool = True, raw_gradient: bool = True) -> Explanation:
@@ -72,4 +74,5 @@ def explain(model: Model, table: Table, *, use_sqrt: bool = True, raw_gradient: 
         local_agop=np.sqrt(local_agop) if use_sqrt else local_agop,
         local_drivers=drivers,
         feature_names=model.schema.feature_names,
+        warnings=model.warnings,
     )

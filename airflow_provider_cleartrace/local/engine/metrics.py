@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine.schema import Task
 
+_RELIABILITY_BINS = 10
+"""Bins of equal width over [0, 1] in which a probability is compared with what happened."""
 _SMALLEST_PROBABILITY = 1e-15
 """Keeps the logarithm of a certain but wrong prediction finite."""
 
@@ -25,8 +27,9 @@ def validation_metrics(
 
     Returns:
         Regression: validation_r2, validation_rmse. Binary: validation_auc (absent if only one class occurs),
-        validation_accuracy, validation_log_loss, validation_brier. Multiclass: validation_accuracy,
-        validation_log_loss.
+        validation_accuracy, validation_log_loss, validation_brier, validation_calibration_error.
+        Multiclass: validation_accuracy, validation_log_loss, validation_calibration_error (of the predicted
+        class's probability).
     """
     if task == "regression":
         rmse = float(np.sqrt(np.mean((truth - predictions) ** 2)))
@@ -39,7 +42,12 @@ def validation_metrics(
         "validation_accuracy": float((guesses == positions).mean()),
         "validation_log_loss": float(-np.log(of_truth).mean()),
     }
+    if task == "multiclass":
+        figures["validation_calibration_error"] = calibration_error(
+            predictions.max(axis=1), guesses == positions
+        )
     if task == "binary":
+        figures["validation_calibration_error"] = calibration_error(predictions, positions == 1)
         figures["validation_brier"] = float(np.mean((predictions - positions) ** 2))
         if 0 < positions.sum() < len(positions):
             figures["validation_auc"] = area_under_curve(positions == 1, predictions)
@@ -50,6 +58,17 @@ def r_squared(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> f
     """Give the coefficient of determination over all entries; 0.0 when the truth is constant."""
     spread = float(np.sum((truth - truth.mean(axis=0)) ** 2))
     return 1.0 - float(np.sum((truth - predictions) ** 2)) / spread if spread > 0 else 0.0
+
+
+def calibration_error(probabilities: NDArray[np.float64], happened: NDArray[np.bool_]) -> float:
+    """Give the expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015).
+
+    The rows are binned by probability; in each bin the mean probability misses the share of rows where it
+    happened by some gap. The error is the mean gap, weighted by the bins' sizes: 0 for perfect reliability.
+    """
+    bins = np.minimum((probabilities * _RELIABILITY_BINS).astype(np.intp), _RELIABILITY_BINS - 1)
+    misses = np.bincount(bins, probabilities - happened, minlength=_RELIABILITY_BINS)
+    return float(np.abs(misses).sum() / len(probabilities))
 
 
 def area_under_curve(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:

@@ -28,6 +28,9 @@ FORMAT_VERSION = 1
 _DOCUMENT = "model.json"
 _ARRAYS = "arrays.npz"
 _REFERENCE_TABLE = "reference.json"
+FAITHFUL_R2 = 0.9
+"""Fidelity from which a student's explanations may be read as its teacher's."""
+
 _GRADIENT_ROWS = 1024
 """Rows differentiated at once: bounds memory at rows x outputs x encoded columns."""
 
@@ -100,6 +103,16 @@ class Model:
     def classes(self) -> tuple[Label, ...]:
         """The class labels, in the order of scores and probabilities; empty for regression."""
         return self.schema.classes
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of any explanation must know; today: that a student follows its teacher loosely."""
+        if self.fidelity is None or self.fidelity["r2"] >= FAITHFUL_R2:
+            return ()
+        return (
+            f"Low fidelity: on held-out rows the student's r2 to its teacher is {self.fidelity['r2']:.2f}, "
+            f"below {FAITHFUL_R2}; read its explanations as a sketch of the teacher's.",
+        )
 
     def encode(self, table: Table) -> NDArray[np.float64]:
         """Encode a table by column name, -> (n, p).

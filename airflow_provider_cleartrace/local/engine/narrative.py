@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from airflow_provider_cleartrace.local.engine.facts import Facts, facts
 from airflow_provider_cleartrace.local.engine.figures import decimal, listing, number, percent
-from airflow_provider_cleartrace.local.engine.model import Model
+from airflow_provider_cleartrace.local.engine.model import FAITHFUL_R2, Model
 from airflow_provider_cleartrace.local.engine.segmentation import Segmentation
 from airflow_provider_cleartrace.local.engine.table import Table
 
@@ -14,8 +14,6 @@ _CLEAR_SEGMENTS = 0.25
 """Silhouette from which clusters are usually called separated (Kaufman and Rousseeuw, 1990)."""
 _ITEM = "- "
 """What a sentence begins with that is an item of a Markdown list."""
-_FAITHFUL = 0.9
-"""Fidelity from which a student's explanations may be read as its teacher's."""
 
 
 def narrate(
@@ -197,7 +195,7 @@ def _caveats(known: Facts) -> Iterator[str]:
         yield "On held-out rows it does not follow the teacher's predictions."
     if "agreement" in fidelity:
         yield f"Both give the same class for {percent(fidelity['agreement'])} of these rows."
-    if fidelity["r2"] >= _FAITHFUL:
+    if fidelity["r2"] >= FAITHFUL_R2:
         yield "Its explanations may be read as the teacher's."
     else:
         yield "Read its explanations as a sketch of the teacher's."

@@ -76,7 +76,7 @@ class Column:
                 continue
             try:
                 numbers[row] = read(value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 wanted = "an ISO date" if self.kind == "datetime" else "a number"
                 raise InputError(
                     f"column {self.name!r}, row {row}: expected {wanted}, found a text"

@@ -32,7 +32,8 @@ def column_array(name: str, values: Iterable[Any]) -> NDArray[Any]:
         values: JSON values, numpy arrays (also datetime64) or Python dates.
 
     Raises:
-        InputError: an infinite number, an array that is not 1-D, or a value of another type.
+        InputError: a number that is infinite or beyond the range of floats, an array that is not 1-D, or a
+            value of another type.
     """
     if isinstance(values, np.ndarray):
         if values.ndim != 1:
@@ -147,7 +148,12 @@ def _plain(name: str, value: Any) -> bool | float | str | None:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | float | np.integer | np.floating):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise InputError(
+                f"column {name!r} holds a whole number beyond 1e308; declare such identifiers as texts"
+            ) from None
         return None if math.isnan(number) else number
     if isinstance(value, str):
         # numpy's own text type is a str too, but not for `column_array`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -88,6 +89,8 @@ class FitConfig:
     def from_mapping(cls, options: Mapping[str, Any]) -> FitConfig:
         """Read options as they come over the wire.
 
+        A random_state of None draws one, which the configuration then holds.
+
         Raises:
             InputError: an unknown key, or a value of the wrong type or out of range; the message names it.
         """
@@ -95,6 +98,8 @@ class FitConfig:
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise InputError(f"unknown training options {unknown}; known are {known}")
+        if "random_state" in options and options["random_state"] is None:
+            options = {**options, "random_state": secrets.randbelow(2**32)}
         return cls(**options)
 
 

@@ -16,7 +16,12 @@ from airflow_provider_cleartrace.local.engine.calibration import (
     fit_platt,
     fit_tempered_softmax,
 )
-from airflow_provider_cleartrace.local.engine.metrics import area_under_curve, r_squared, validation_metrics
+from airflow_provider_cleartrace.local.engine.metrics import (
+    area_under_curve,
+    calibration_error,
+    r_squared,
+    validation_metrics,
+)
 
 
 def test_platt_recovers_the_sigmoid_that_made_the_labels() -> None:
@@ -87,6 +92,20 @@ def test_figures_agree_with_scikit_learn() -> None:
     figures = validation_metrics("regression", truth, predictions)
     assert figures["validation_r2"] == pytest.approx(metrics.r2_score(truth, predictions))
     assert figures["validation_rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, predictions))
+
+
+def test_reliable_probabilities_have_no_calibration_error() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.random(20_000)
+    happened = random.random(20_000) < probabilities
+    assert calibration_error(probabilities, happened) < 0.015
+    assert calibration_error(probabilities**3, happened) > 0.2
+
+
+def test_the_calibration_error_is_the_mean_gap_of_ten_bins() -> None:
+    probabilities = np.array([0.12, 0.18, 0.5, 1.0])
+    happened = np.array([True, False, False, True])
+    assert calibration_error(probabilities, happened) == pytest.approx((2 * 0.35 + 0.5 + 0) / 4)
 
 
 def test_figures_of_degenerate_rows_are_defined() -> None:

@@ -105,6 +105,18 @@ def test_a_linear_teacher_has_its_gradient_recovered() -> None:
     np.testing.assert_allclose(drivers, weights, atol=0.05)
 
 
+def test_a_student_that_follows_loosely_warns_in_every_explanation(mixed: Labelled, unseen: Labelled) -> None:
+    noise = np.random.default_rng(0).normal(size=len(mixed.value))
+    config = FitConfig(mode="fast")
+    loose = distill(mixed.table, mixed.value + 3 * noise, config=config)
+    assert loose.fidelity is not None
+    assert loose.fidelity["r2"] < 0.9
+    (warning,) = explain(loose, unseen.table).warnings
+    assert f"{loose.fidelity['r2']:.2f}" in warning
+    faithful = distill(mixed.table, mixed.value, config=config)
+    assert explain(faithful, unseen.table).warnings == faithful.warnings == ()
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("teacher", "message"),

@@ -255,6 +255,8 @@ def test_a_row_that_is_there_already_needs_nothing(credit: tuple[Model, Table]) 
         ({"housing": {"allowed_values": "own"}}, "allowed_values"),
         ({"age_in_years": {"allowed_values": [30.5]}}, "whole"),
         ({"age_in_years": {"allowed_values": [30, None]}}, "null"),
+        ({"age_in_years": {"allowed_values": [10**400]}}, "age_in_years"),
+        ({"age_in_years": {"value_range": [0, 10**400]}}, "age_in_years"),
         ({"age_in_years": [1, 2]}, "age_in_years"),
         (["age_in_years"], "constraints"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, explain, fit
@@ -37,13 +38,21 @@ def credit(german_credit: tuple[Table, list[float]]) -> tuple[Model, Table, list
     return model, table, target, segment(model, table, target, **QUICK)
 
 
+def segment_values(values: np.ndarray, k: int) -> np.ndarray:
+    """What clustering the rows themselves gives, for comparison."""
+    return KMeans(k, n_init=5, random_state=0).fit_predict(values)
+
+
 def test_planted_regimes_are_found_by_their_reasons(
     planted: tuple[Model, Table, np.ndarray, np.ndarray],
 ) -> None:
     model, table, target, regime = planted
     found = segment(model, table, target, **QUICK)
     assert 4 <= found.n_clusters <= 10
-    assert adjusted_rand_score(regime, found.cluster_ids) > 0.4
+    of_values = segment_values(np.column_stack([table[name] for name in table.names]), found.n_clusters)
+    by_reasons, by_values = (adjusted_rand_score(regime, ids) for ids in (found.cluster_ids, of_values))
+    assert by_reasons > 0.4
+    assert by_reasons > by_values + 0.25
     names = " ".join(persona.persona_name for persona in found.personas[:4])
     assert re.search(r"(high|low) u", names, re.IGNORECASE)
     assert re.search(r"(high|low) v", names, re.IGNORECASE)
@@ -87,6 +96,18 @@ def test_shuffled_rows_keep_their_cluster_and_the_texts(
     assert [persona.persona_description for persona in again.personas] == [
         persona.persona_description for persona in found.personas
     ]
+
+
+def test_any_seed_numbers_the_same_clusters_alike(
+    planted: tuple[Model, Table, np.ndarray, np.ndarray],
+) -> None:
+    model, table, _, _ = planted
+    one, other = (
+        segment(model, table, min_clusters=4, max_clusters=4, n_search_steps=8, random_state=seed)
+        for seed in (1, 2)
+    )
+    assert adjusted_rand_score(one.cluster_ids, other.cluster_ids) > 0.95
+    assert np.mean(np.array(one.cluster_ids) == np.array(other.cluster_ids)) > 0.95
 
 
 @pytest.mark.parametrize("base", ["xrfm", "xgboost"])

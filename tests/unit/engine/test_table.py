@@ -91,6 +91,12 @@ def test_an_infinite_number_is_refused(values: object) -> None:
         Table.from_columns({"a": values})  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize("values", [[10**400], [-(10**400), "a"], [1.5, 10**400, None]])
+def test_a_number_beyond_the_range_of_floats_is_refused_by_column(values: list[object]) -> None:
+    with pytest.raises(InputError, match="'account' holds a whole number beyond"):
+        Table.from_columns({"account": values})
+
+
 def test_a_nested_value_is_refused_without_showing_it() -> None:
     with pytest.raises(InputError, match="type list") as caught:
         Table.from_rows(["a"], [[["secret"]]])

@@ -99,7 +99,7 @@ class TestRefusals:
             ({"n_hyperopt_steps": 2.5}, "n_hyperopt_steps"),
             ({"n_hyperopt_steps": True}, "n_hyperopt_steps"),
             ({"random_state": -1}, "random_state"),
-            ({"random_state": None}, "random_state"),
+            ({"random_state": "1"}, "random_state"),
             ({"validation_fraction": 0.9}, "validation_fraction must be a number from 0.05 to 0.5"),
             ({"max_centers": "many"}, "max_centers"),
         ],
@@ -107,6 +107,15 @@ class TestRefusals:
     def test_name_the_option(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(InputError, match=message):
             FitConfig.from_mapping(options)
+
+
+def test_no_random_state_is_a_fresh_one_that_is_kept(mixed: Labelled, unseen: Labelled) -> None:
+    one, other = (FitConfig.from_mapping({"random_state": None, "mode": "fast"}) for _ in range(2))
+    assert one.random_state != other.random_state
+    model = fit(mixed.table, mixed.value, target_name="price", config=one)
+    assert model.config["random_state"] == one.random_state
+    again = fit(mixed.table, mixed.value, target_name="price", config=FitConfig.from_mapping(model.config))
+    np.testing.assert_array_equal(again.predict(unseen.table), model.predict(unseen.table))
 
 
 def test_options_come_with_defaults_by_mode() -> None:
