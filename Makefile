@@ -8,9 +8,11 @@ AIRFLOW_3_3 := 3.3.2
 AIRFLOW_2_11 := 2.11.2
 EXTRAS := local,dev,amazon
 EXTRAS_2_11 := local,dev
+EXTRAS_ORACLE := local,dev,oracle
 
 BIN := .venv/bin
 BIN_2_11 := .venv-2.11/bin
+BIN_ORACLE := .venv-oracle/bin
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -84,6 +86,10 @@ test-2.11: .venv-2.11/.test-installed ## Unit and integration tests on Airflow 2
 test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
 	$(BIN)/python -m pytest tests/system
 
+.PHONY: oracle
+oracle: .venv-oracle/.test-installed ## The engine beside xrfm, which brings torch, in its own environment
+	$(BIN_ORACLE)/python -m pytest tests/oracle
+
 .PHONY: lint
 lint: .venv/.test-installed ## Style of code (ruff)
 	$(BIN)/ruff check .
@@ -122,7 +128,7 @@ constraints: ## Resolve the pins in constraints/ afresh
 
 .PHONY: clean
 clean: ## Remove the environments, what the demo wrote, and every cache
-	rm -rf .venv .venv-2.11 .venv-resolve .demo docs/_build build dist
+	rm -rf .venv .venv-2.11 .venv-oracle .venv-resolve .demo docs/_build build dist
 	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find airflow_provider_cleartrace benchmarks docs example_dags tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -141,4 +147,8 @@ help: ## This list
 
 .venv-2.11/.test-installed: pyproject.toml constraints/airflow-2.11.txt
 	$(call install,.venv-2.11,constraints/airflow-2.11.txt,$(EXTRAS_2_11))
+	@touch $@
+
+.venv-oracle/.test-installed: pyproject.toml constraints/airflow-3.3.txt
+	$(call install,.venv-oracle,constraints/airflow-3.3.txt,$(EXTRAS_ORACLE))
 	@touch $@
