@@ -1,9 +1,9 @@
 """The engine's accuracy beside scikit-learn's HistGradientBoosting and xgboost, as a Markdown table.
 
 Every method is trained on the same 70% of the rows and measured on the same 30%, for three splits; the figure
-is the mean, with the seconds of one fit and prediction. The engine tunes its models as it does by default, eight
-configurations judged on rows it holds out itself; the others are at their defaults. Regression: r2. Two
-classes: area under the ROC curve. More classes: accuracy.
+is the mean, with the seconds of one fit and prediction. The engine tunes its models as it does by default,
+eight configurations judged on rows it holds out itself; the others are at their defaults. Regression: r2.
+Two classes: area under the ROC curve. More classes: accuracy.
 """
 
 from __future__ import annotations

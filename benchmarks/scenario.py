@@ -135,7 +135,7 @@ def main() -> None:
         "DiCE genetic": dice(model, frame, "genetic"),
     }
     print(
-        "| method | solved | fewest changes, mean | candidates | constraints broken | not flipped | s a row |\n"
+        "| method | solved | fewest changes, mean | candidates | broken | not flipped | s a row |\n"
         "|---|---|---|---|---|---|---|"
     )
     for name, candidates in methods.items():

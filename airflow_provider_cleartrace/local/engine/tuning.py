@@ -30,6 +30,10 @@ Trial = dict[str, Any]
 SEARCH_ROWS = 2000
 """Rows a kernel machine's search trains on; only the last fit sees all, for time grows with their cube."""
 
+CROSS_VALIDATED_ROWS = 1000
+"""Rows up to which a kernel machine's search judges by cross-validation: few validation rows judge badly."""
+
+_FOLDS = 5
 _RANDOM_STEPS = 4
 """Configurations drawn at random before TPE has enough to go by."""
 _SEARCH_SHARE = 0.85
@@ -90,6 +94,9 @@ def tune_kernel_machine(
 ) -> Tuned[KernelMachine]:
     """Search bandwidth, ridge and scaling of a kernel machine by squared error on the validation rows.
 
+    Up to CROSS_VALIDATED_ROWS rows the error is the mean over folds, of which the validation rows are one;
+    the machine itself is in any case fitted to the training rows alone.
+
     Args:
         table: the feature columns of all rows.
         features: their schema.
@@ -103,17 +110,17 @@ def tune_kernel_machine(
     encoders: dict[Scaling, Encoder] = {}
     matrices: dict[Scaling, NDArray[np.float64]] = {}
 
-    def fit_on(rows: NDArray[np.intp], parameters: KernelParameters) -> FittedMachine:
+    def fit_on(rows: Split, parameters: KernelParameters) -> FittedMachine:
         scaling = parameters.scaling
         if scaling not in encoders:
             encoders[scaling] = Encoder.fit(table, features, scaling)
             matrices[scaling] = encoders[scaling].encode(table)
         matrix = matrices[scaling]
         return fit_kernel_machine(
-            matrix[rows],
-            targets[rows],
-            matrix[split.validation],
-            targets[split.validation],
+            matrix[rows.training],
+            targets[rows.training],
+            matrix[rows.validation],
+            targets[rows.validation],
             bandwidth=parameters.bandwidth,
             ridge=parameters.ridge,
             max_centers=max_centers,
@@ -121,21 +128,34 @@ def tune_kernel_machine(
         )
 
     searching = steps > 1 and len(split.training) > SEARCH_ROWS
-    rows = split.training
+    judges = [split]
     if searching:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, SEARCH_ROWS, replace=False))
+        rows = np.random.default_rng(seed).choice(split.training, SEARCH_ROWS, replace=False)
+        judges = [Split(np.sort(rows), split.validation)]
+    elif steps > 1 and len(table) <= CROSS_VALIDATED_ROWS:
+        judges += _further_folds(split, seed)
 
     def attempt(parameters: KernelParameters) -> tuple[FittedMachine, float]:
-        fitted = fit_on(rows, parameters)
-        return fitted, fitted.loss
+        first, *others = (fit_on(judge, parameters) for judge in judges)
+        losses = [fitted.loss for fitted in (first, *others)]
+        return first, float(np.average(losses, weights=[len(judge.validation) for judge in judges]))
 
     best, fitted, trials = _search(attempt, KernelParameters(), _suggest_kernel, steps, seed, progress)
     if searching:
         progress(
             0.9, f"fitting the best of {steps} configurations on all {len(split.training)} training rows"
         )
-        fitted = fit_on(split.training, best)
+        fitted = fit_on(split, best)
     return Tuned(encoders[best.scaling], fitted.machine, trials)
+
+
+def _further_folds(split: Split, seed: int) -> list[Split]:
+    """Let parts of the training rows take the validation rows' place in turn."""
+    shuffled = np.random.default_rng(seed).permutation(split.training)
+    everyone = np.concatenate([split.training, split.validation])
+    return [
+        Split(np.setdiff1d(everyone, part), np.sort(part)) for part in np.array_split(shuffled, _FOLDS - 1)
+    ]
 
 
 def tune_boosted_trees(

@@ -184,6 +184,28 @@ def test_the_best_trial_is_the_one_that_was_taken(mixed: Labelled) -> None:
     assert model.predictor.bandwidth == best["params"]["bandwidth"]  # type: ignore[attr-defined]
 
 
+def test_a_small_table_is_searched_by_cross_validation(mixed: Labelled) -> None:
+    searched = fit(mixed.table, mixed.value, target_name="price", config=FitConfig(n_hyperopt_steps=2))
+    alone = fit(mixed.table, mixed.value, target_name="price", config=FitConfig(n_hyperopt_steps=1))
+    # The same first configuration: judged on the validation rows alone, and on four more folds as well.
+    assert searched.trials[0]["params"] == alone.trials[0]["params"]
+    assert searched.trials[0]["loss"] != alone.trials[0]["loss"]
+    assert searched.trials[0]["loss"] == pytest.approx(alone.trials[0]["loss"], rel=1.0)
+
+
+def test_heavy_tails_are_searched_away() -> None:
+    random = np.random.default_rng(0)
+    amounts = np.exp(2.0 * random.normal(size=(700, 5)))
+    likely = random.random(700) < 1 / (1 + np.exp(-2 * np.log(amounts[:, 0]) + np.log(amounts[:, 1])))
+    table = Table.from_columns({f"amount_{j}": amounts[:, j] for j in range(5)})
+    training, unseen = np.arange(500), np.arange(500, 700)
+    model = fit(table.take(training), likely[:500], target_name="late")
+    assert model.encoder.scaling != "standard"
+    plain = min(trial["loss"] for trial in model.trials if trial["params"]["scaling"] == "standard")
+    assert plain > min(trial["loss"] for trial in model.trials)
+    assert area_under_curve(likely[500:], model.predict(table.take(unseen))) > 0.9
+
+
 def test_rows_without_a_target_are_left_out_and_counted(mixed: Labelled) -> None:
     target = [None if row % 4 == 0 else value for row, value in enumerate(mixed.value)]
     model = fit(mixed.table, target, target_name="y", config=FAST)
