@@ -50,13 +50,13 @@ def credit_risk() -> None:
 
     # [START interpret]
     interpret = ClearTraceInterpretOperator(
-        task_id="interpret", model_id=model_id, output=f"{OUTPUT}/drivers.csv"
+        task_id="interpret", model_id=model_id, output_uri=f"{OUTPUT}/drivers.csv"
     )
     # [END interpret]
 
     # [START explain]
     explain = ClearTraceExplainOperator(
-        task_id="explain", model_id=model_id, data=DATA, output=f"{OUTPUT}/explanations.parquet"
+        task_id="explain", model_id=model_id, data=DATA, output_uri=f"{OUTPUT}/explanations.parquet"
     )
     # [END explain]
 
@@ -69,7 +69,7 @@ def credit_risk() -> None:
         min_clusters=3,
         max_clusters=6,
         kpi_field="Good credit",
-        output=f"{OUTPUT}/segments.json",
+        output_uri=f"{OUTPUT}/segments.json",
         deferrable=True,
     )
     # [END segment]
@@ -81,7 +81,7 @@ def credit_risk() -> None:
         data=DATA,
         kpi_name="Good credit",
         problem_context="Consumer loans of a German bank; the applicants of one period.",
-        output=f"{OUTPUT}/narrative.md",
+        output_uri=f"{OUTPUT}/narrative.md",
         deferrable=True,
     )
     # [END narrative]
@@ -101,8 +101,8 @@ def credit_risk() -> None:
     scenario = ClearTraceScenarioOperator(
         task_id="scenario",
         model_id=model_id,
-        data=declined(explain.output["output"]),
-        output=f"{OUTPUT}/scenarios.jsonl",
+        data=declined(explain.output["output_uri"]),
+        output_uri=f"{OUTPUT}/scenarios.jsonl",
         id_columns=["application"],
         constraints={
             "age_in_years": {"immutable": True},

@@ -12,7 +12,13 @@ MAX_DETAIL = 1000
 
 
 class OuterProductError(Exception):
-    """Base of every error this client raises. ``status_code`` is the HTTP status, where there was one."""
+    """Base of every error this client raises.
+
+    ``status_code`` is the HTTP status, where there was one; ``from_service`` is False where the answer cannot
+    have come from ClearTrace, whose errors are JSON.
+    """
+
+    from_service = True
 
     def __init__(self, message: str, *, status_code: int | None = None) -> None:
         super().__init__(message)
@@ -130,12 +136,18 @@ def error_from_answer(
 ) -> OuterProductError:
     """Build the typed error for an answer of ``status`` >= 300 to ``operation``."""
     detail = error_detail(content) or "no detail given"
+    if status < 400:
+        detail = "redirects are not followed: give the address they lead to as the API's URL"
     message = f"{operation}: HTTP {status}: {detail}"
+    error: OuterProductError
     if status == 429:
-        return RateLimitError(message, status_code=status, retry_after=retry_after)
-    if status >= 500 or status == 408:
-        return ServerError(message, status_code=status, retry_after=retry_after)
-    return _BY_STATUS.get(status, OuterProductError)(message, status_code=status)
+        error = RateLimitError(message, status_code=status, retry_after=retry_after)
+    elif status >= 500 or status == 408:
+        error = ServerError(message, status_code=status, retry_after=retry_after)
+    else:
+        error = _BY_STATUS.get(status, OuterProductError)(message, status_code=status)
+    error.from_service = content.lstrip()[:1] in (b"{", b"[")
+    return error
 
 
 _XML_CODE = re.compile(rb"<Code>([^<]{1,200})</Code>")

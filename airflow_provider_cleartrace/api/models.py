@@ -61,13 +61,12 @@ class Body(BaseModel):
 
     def wire(self) -> dict[str, Any]:
         """The JSON object to send: a key is left out only where ``None`` is its default, never when empty."""
-        fields = type(self).model_fields
-        values = {name: getattr(self, name) for name in fields} | (self.model_extra or {})
-        return {
+        told = {
             name: value
-            for name, value in values.items()
-            if value is not None or (name in fields and fields[name].default is not None)
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) is not None or field.default is not None
         }
+        return told | (self.model_extra or {})
 
 
 # -- results ---------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-from urllib.parse import quote
 
 from airflow_provider_cleartrace.api import models
+from airflow_provider_cleartrace.api.errors import ValidationError
 
 R = TypeVar("R", bound=models.Result, covariant=True)
 
@@ -39,13 +40,13 @@ class Operation(Generic[R]):
     artefact_of: str | None = None
 
     def url_path(self, model_id: str | None = None, overrides: Mapping[str, str] | None = None) -> str:
-        """The path of this call, with the id quoted as one segment and a user's override applied."""
+        """The path of this call, with the id as one safe segment and a user's override applied."""
         template = (overrides or {}).get(self.name, self.path)
         if "{model_id}" not in template:
             return template
-        if model_id is None:
-            raise ValueError(f"{self.name} needs a model id")
-        return template.replace("{model_id}", quote(model_id, safe=""))
+        if model_id is None or not re.match(models.MODEL_ID_PATTERN, model_id):
+            raise ValidationError(f"{self.name}: {model_id!r} is no model id")
+        return template.replace("{model_id}", model_id)
 
 
 HEALTH = Operation("health", "GET", "/health", models.Health, "Is the server up?", authenticated=False)
@@ -184,3 +185,5 @@ ARTEFACTS: Mapping[str, Operation[models.Result]] = {
     operation.artefact_of: operation for operation in OPERATIONS if operation.artefact_of
 }
 """The call that fetches the result of a job, for the jobs that have one of their own."""
+
+BY_NAME: Mapping[str, Operation[models.Result]] = {operation.name: operation for operation in OPERATIONS}

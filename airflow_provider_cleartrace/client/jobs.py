@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -10,7 +11,6 @@ import pydantic_core
 
 from airflow_provider_cleartrace.api import models, operations
 from airflow_provider_cleartrace.api.errors import (
-    ConflictError,
     NotFoundError,
     OuterProductError,
     ServerError,
@@ -28,6 +28,12 @@ from airflow_provider_cleartrace.client.retry import (
 from airflow_provider_cleartrace.client.session import Session, answer_of, call
 
 R = TypeVar("R", bound=models.Result)
+
+LOOK_TIMEOUT = 60.0
+"""Seconds a status may take to arrive, however long a prediction is allowed."""
+
+SHORTEST_LOOK = 5.0
+"""Seconds that the last look of a wait has at least, or it could never succeed."""
 
 
 def status_of(session: Session, model_id: str, job: str | None = None) -> Flow[models.StatusResult]:
@@ -78,21 +84,17 @@ def observe(session: Session, model_id: str, job: str) -> Flow[models.StatusResu
     """One look at one job of a model.
 
     A fit owns the model's status word. A segmentation or narrative shares it with other jobs, so unless the
-    server says whose status it is, the artefact itself is asked, and the word only tells of a failure.
+    server says whose status it is, the artefact itself is asked once no job is under way: before, it could be
+    the result of an earlier job.
 
     Raises:
         NotFoundError: no such model, or no such job of it.
     """
     artefact = operations.ARTEFACTS.get(job)
     status = yield from status_of(session, model_id, job)
-    if artefact is None or status.job == job:
+    if artefact is None or status.job == job or status.status != COMPLETED:
         return status
-    try:
-        answer = yield from answer_of(session, artefact, model_id=model_id)
-    except (NotFoundError, ConflictError):
-        if status.status == COMPLETED:
-            raise
-        return status
+    answer = yield from answer_of(session, artefact, model_id=model_id)
     shown = _shown_status(answer)
     return models.StatusResult(model_id=model_id, job=job, status=shown)
 
@@ -133,7 +135,7 @@ def wait_until_ended(
     poller = Poller(patience, started=started, deadline=deadline)
     while True:
         try:
-            status = yield from observe(session, model_id, job)
+            status = yield from observe(_for_one_look(session, deadline), model_id, job)
         except OuterProductError as error:
             verdict = poller.on_error(error, time.time())
         else:
@@ -142,6 +144,14 @@ def wait_until_ended(
         if isinstance(verdict, Ended):
             return verdict
         yield from pause(verdict.delay)
+
+
+def _for_one_look(session: Session, deadline: float | None) -> Session:
+    """A session whose requests neither repeat themselves nor outlast the wait: the poller is their retry."""
+    seconds = min(session.settings.timeout, LOOK_TIMEOUT)
+    if deadline is not None:
+        seconds = min(seconds, max(deadline - time.time(), SHORTEST_LOOK))
+    return Session(dataclasses.replace(session.settings, timeout=seconds, max_retries=0))
 
 
 def wait_for(session: Session, model_id: str, job: str, *, missing: float = MISSING_GRACE) -> Flow[Ended]:
@@ -179,14 +189,18 @@ def artefact(session: Session, operation: Operation[R], *, missing: float) -> Fl
     return (yield from call(session, operation, model_id=model_id))
 
 
-def cancel(session: Session, /) -> Flow[bool]:
-    """Ask the server to stop the current model's job.
+def cancel(session: Session, /, job: str | None = None) -> Flow[bool]:
+    """Ask the server to stop a job of the current model.
+
+    Args:
+        job: Which of its jobs; by default the latest.
 
     Returns:
         Whether the server could. The hosted service has no such call, and its jobs run on.
     """
     try:
-        yield from call(session, operations.CANCEL, model_id=session.attached())
+        query = f"?job={job}" if job else ""
+        yield from call(session, operations.CANCEL, model_id=session.attached(), query=query)
     except OuterProductError as error:
         if error.status_code in {404, 405, 501}:
             return False

@@ -135,7 +135,7 @@ class Poller:
 
     def on_error(self, error: OuterProductError, now: float) -> Wait | Ended:
         """Judge a look that failed."""
-        if isinstance(error, NotFoundError):
+        if isinstance(error, NotFoundError | ConflictError):
             self._last_answer = now
         if not self._is_bearable(error, now):
             return self._ended(Ending.REFUSED, str(error), now, type(error).__name__)
@@ -155,7 +155,7 @@ class Poller:
         return Wait(min(delay, self._deadline - now))
 
     def _is_bearable(self, error: OuterProductError, now: float) -> bool:
-        if isinstance(error, NotFoundError):
+        if isinstance(error, NotFoundError | ConflictError):  # both may mean "not ready yet"
             return now - self._started < self._patience.missing
         return is_transient(error) or isinstance(error, ServerError)
 

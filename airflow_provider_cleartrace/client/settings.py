@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.api.operations import BY_NAME
 
 DEFAULT_BASE_URL = "https://cleartrace-api.onrender.com"
 BASE_URL_VARIABLE = "OUTERPRODUCT_API_URL"
@@ -44,10 +47,16 @@ class Settings:
             raise ValidationError("base_url must not carry credentials or a query: pass the key as api_key")
         if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ValidationError("api_key has characters that no HTTP header can carry")
-        if self.timeout <= 0:
-            raise ValidationError(f"timeout must be positive, not {self.timeout}")
-        if self.poll_interval <= 0:
-            raise ValidationError(f"poll_interval must be positive, not {self.poll_interval}")
+        for name in ("timeout", "poll_interval"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValidationError(f"{name} must be a positive number, not {getattr(self, name)}")
+        if isinstance(self.verify, str) and not Path(self.verify).is_file():
+            raise ValidationError(f"verify: there is no CA bundle {self.verify!r}")
+        for name, path in self.paths.items():
+            if name not in BY_NAME:
+                raise ValidationError(f"paths: {name!r} is no operation; known: {', '.join(BY_NAME)}")
+            if not path.startswith("/") or ("{model_id}" in BY_NAME[name].path) != ("{model_id}" in path):
+                raise ValidationError(f"paths: {name!r} must look like {BY_NAME[name].path!r}")
         if self.max_retries < 0:
             raise ValidationError(f"max_retries must not be negative, not {self.max_retries}")
 

@@ -65,8 +65,9 @@ class ClearTraceHook(BaseHook):
             settings = dataclasses.replace(self.settings(), timeout=TEST_TIMEOUT, max_retries=0)
             with ClearTrace.from_settings(settings) as client:
                 client.run(call(client.session, operations.STATUS, model_id=_TEST_MODEL_ID))
-        except NotFoundError:
-            pass
+        except NotFoundError as error:
+            if not error.from_service:
+                return False, f"{settings.base_url} answers, but is not a ClearTrace API"
         except AuthenticationError as error:
             return (
                 False,

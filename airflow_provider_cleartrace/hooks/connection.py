@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,15 +33,22 @@ def settings_from(connection: Any, extra: Mapping[str, Any]) -> Settings:
         ValidationError: a field that cannot be read, named with its connection.
     """
     fields = _Fields(connection.conn_id or "", extra)
-    return Settings.resolve(
-        base_url_of(connection),
-        connection.password,
-        timeout=fields.number("timeout", DEFAULT_TIMEOUT),
-        poll_interval=fields.number("poll_interval", DEFAULT_POLL_INTERVAL),
-        max_retries=int(fields.number("max_retries", DEFAULT_MAX_RETRIES)),
-        verify=fields.flag_or_path("verify"),
-        paths=fields.mapping("paths"),
-    )
+    timeout = fields.number("timeout", DEFAULT_TIMEOUT)
+    poll_interval = fields.number("poll_interval", DEFAULT_POLL_INTERVAL)
+    max_retries = fields.whole_number("max_retries", DEFAULT_MAX_RETRIES)
+    verify, paths = fields.flag_or_path("verify"), fields.mapping("paths")
+    try:
+        return Settings.resolve(
+            base_url_of(connection),
+            connection.password,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            max_retries=max_retries,
+            verify=verify,
+            paths=paths,
+        )
+    except ValidationError as error:
+        raise ValidationError(f"connection {connection.conn_id!r}: {error}") from None
 
 
 def base_url_of(connection: Any) -> str | None:
@@ -52,7 +60,7 @@ def base_url_of(connection: Any) -> str | None:
     if not separator:
         scheme, rest = connection.schema or "https", host
     authority, slash, path = rest.partition("/")
-    if connection.port and ":" not in authority:
+    if connection.port and ":" not in authority.rpartition("]")[2]:  # the colons of an IPv6 address aside
         authority = f"{authority}:{connection.port}"
     return f"{scheme}://{authority}{slash}{path}"
 
@@ -74,9 +82,18 @@ class _Fields:
         if value is None:
             return default
         try:
-            return float(value)
+            number = float(value)
         except (TypeError, ValueError):
             raise self._wrong(name, "a number") from None
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise self._wrong(name, "a number")
+        return number
+
+    def whole_number(self, name: str, default: int) -> int:
+        number = self.number(name, default)
+        if number != int(number):
+            raise self._wrong(name, "a whole number")
+        return int(number)
 
     def flag_or_path(self, name: str) -> bool | str:
         value = self._get(name)

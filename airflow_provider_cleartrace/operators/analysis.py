@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_cleartrace.api.models import JobResult
+from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.api.models import JobResult, SchemaResult
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.client.polling import COMPLETED
 from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, Started
+from airflow_provider_cleartrace.operators.columns import text_columns
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
@@ -16,10 +18,11 @@ from airflow_provider_cleartrace.storage.publishing import publish_bytes
 from airflow_provider_cleartrace.storage.reading import read_frame
 
 if TYPE_CHECKING:
+    import pandas as pd
     from airflow.providers.common.compat.sdk import Context
 
 SHORT_NARRATIVE = 16 * 1024
-"""Bytes of a narrative that still travel in the manifest; a longer one needs an ``output``."""
+"""Bytes of a narrative that still travel in the manifest; a longer one needs an ``output_uri``."""
 
 
 class _AnalysisOperator(ClearTraceJobOperator):
@@ -28,12 +31,12 @@ class _AnalysisOperator(ClearTraceJobOperator):
     output_extension: str
 
     def __init__(
-        self, *, model_id: str, data: str | None = None, output: str | None = None, **kwargs: Any
+        self, *, model_id: str, data: str | None = None, output_uri: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.model_id = model_id
         self.data = data
-        self.output_uri = output
+        self.output_uri = output_uri
 
     def _output(self) -> Location | None:
         """Where the result goes, checked before anything is computed for it."""
@@ -49,14 +52,14 @@ class _AnalysisOperator(ClearTraceJobOperator):
         if location is None:
             return {}
         publish_bytes(location, content.encode())
-        return {"output": location.uri}
+        return {"output_uri": location.uri}
 
 
 class ClearTraceSegmentOperator(_AnalysisOperator):
     """Groups rows by how the model explains them, and names the groups.
 
     Returns a manifest with ``model_id``, ``n_clusters``, ``quality``, ``rows`` and ``persona_names``;
-    ``output`` takes the whole result, one cluster id a row and every persona, as JSON.
+    ``output_uri`` takes the whole result, one cluster id a row and every persona, as JSON.
 
     Args:
         model_id: A trained model.
@@ -68,7 +71,7 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
         use_agent: Let the service write persona texts with a language model, where it has one.
         kpi_field: Business name of the target.
         problem_context: What the personas are for.
-        output: A ``.json`` file for the whole result.
+        output_uri: A ``.json`` file for the whole result.
         **kwargs: See :class:`~.ClearTraceJobOperator`.
     """
 
@@ -110,10 +113,9 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
         client.load(self.model_id)
         frame = values = None
         if self.data:
-            names = client.get_schema().feature_names
-            columns = [*names, self.target] if self.target else names
-            frame = read_frame(self.locate(self.data), columns=columns)
-            values = frame.pop(self.target) if self.target else None
+            frame, values = self._rows(client.get_schema())
+        elif self.target:
+            raise ValidationError(f"{self.task_id}: target names a column of data, which is not given")
         submitted = cast(
             JobResult,
             client.segment(
@@ -130,8 +132,14 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
         )
         return Started(self.model_id, submitted.status == COMPLETED)
 
+    def _rows(self, schema: SchemaResult) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+        """The features of ``data`` and, where a target is named, its values."""
+        columns = list(dict.fromkeys([*schema.feature_names, *([self.target] if self.target else [])]))
+        rows = read_frame(self.locate(str(self.data)), columns=columns, texts=text_columns(schema))
+        return rows[schema.feature_names], rows[self.target] if self.target else None
+
     def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
-        """The segmentation in figures; the whole of it goes to ``output``."""
+        """The segmentation in figures; the whole of it goes to ``output_uri``."""
         segments = client.get_segments()
         return {
             "n_clusters": segments.n_clusters,
@@ -145,7 +153,7 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
 class ClearTraceNarrativeOperator(_AnalysisOperator):
     """Has a model's behaviour on a data set told in plain language.
 
-    Returns a manifest with ``model_id`` and the ``narrative`` itself while it is short; ``output`` takes any.
+    Returns a manifest with ``model_id`` and, while it is short, the ``narrative``; ``output_uri`` takes any.
 
     Args:
         model_id: A trained model.
@@ -153,7 +161,7 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
         kpi_name: Business name of the target.
         problem_context: What the reader should know about the data.
         max_tool_calls: Most look-ups a language model may make, where one writes.
-        output: A ``.md`` file for the text.
+        output_uri: A ``.md`` file for the text.
         **kwargs: See :class:`~.ClearTraceJobOperator`.
     """
 
@@ -178,10 +186,11 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
     def start(self, client: ClearTrace, context: Context) -> Started:
         """Submit the narrative."""
         self._output()
+        texts = text_columns(client.load(self.model_id).get_schema())
         submitted = cast(
             JobResult,
-            client.load(self.model_id).narrative(
-                read_frame(self.locate(str(self.data))),
+            client.narrative(
+                read_frame(self.locate(str(self.data)), texts=texts),
                 kpi_name=self.kpi_name,
                 context=self.problem_context,
                 max_tool_calls=self.max_tool_calls,
@@ -195,9 +204,7 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
         text = client.get_narrative().narrative
         size = len(text.encode())
         if size > SHORT_NARRATIVE and not self.output_uri:
-            raise StorageError(
-                f"{self.task_id}: the narrative has {size} bytes, too many for XCom: give an output"
-            )
+            self.log.warning("the narrative has %d bytes, too many for XCom: give an output_uri", size)
         return {
             "narrative": text if size <= SHORT_NARRATIVE else None,
             "bytes": size,

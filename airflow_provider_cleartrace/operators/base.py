@@ -21,7 +21,7 @@ from airflow_provider_cleartrace.hooks.cleartrace import DEFAULT_CONN_ID, ClearT
 from airflow_provider_cleartrace.operators.manifest import manifest
 from airflow_provider_cleartrace.storage.locations import Location, locate
 from airflow_provider_cleartrace.triggers.deferral import BACKSTOP, deferrable_or_default, ended_from_event
-from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
+from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger, StatusLog
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -37,15 +37,21 @@ class ClearTraceOperator(BaseOperator):
         cleartrace_conn_id: The connection to the service.
         aws_conn_id: The connection for ``s3://`` URIs, through the Amazon provider; None uses boto3's own
             credential chain.
+        multiple_outputs: Push each entry of the manifest as an XCom of its own as well, so that
+            ``fit.output["model_id"]`` works.
     """
 
     ui_color = "#dff3ee"
 
     def __init__(
-        self, *, cleartrace_conn_id: str = DEFAULT_CONN_ID, aws_conn_id: str | None = None, **kwargs: Any
+        self,
+        *,
+        cleartrace_conn_id: str = DEFAULT_CONN_ID,
+        aws_conn_id: str | None = None,
+        multiple_outputs: bool = True,
+        **kwargs: Any,
     ) -> None:
-        # Each entry of the manifest is an XCom of its own as well: `fit.output["model_id"]` just works.
-        super().__init__(**{"multiple_outputs": True} | kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.cleartrace_conn_id = cleartrace_conn_id
         self.aws_conn_id = aws_conn_id
 
@@ -80,7 +86,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
     Args:
         deferrable: Wait in the triggerer instead of a worker slot; by default as ``[operators]
             default_deferrable`` says.
-        timeout: Seconds the job may take, from the start of the task.
+        timeout: Seconds the job may take, from its submit.
         poll_interval: Seconds before the second look at the job; by default the connection's.
     """
 
@@ -117,7 +123,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         with self.hook.get_conn() as client:
             started = self.start(client, context)
             self._running = started.model_id
-            begun = _start_of(context)
+            begun = time.time()
             deadline = begun + self.timeout
             poll_interval = self.poll_interval or client.session.settings.poll_interval
             if started.completed:
@@ -134,7 +140,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
                         receipt=dict(started.receipt),
                     ),
                     method_name="execute_complete",
-                    timeout=dt.timedelta(seconds=deadline - time.time() + BACKSTOP),
+                    timeout=dt.timedelta(seconds=self.timeout + BACKSTOP),
                 )
             else:
                 ended = client.run(
@@ -145,6 +151,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
                         Patience(poll_interval=poll_interval),
                         started=begun,
                         deadline=deadline,
+                        on_status=StatusLog(self.log, started.model_id, self.job),
                     )
                 )
             return self._finish(client, started.model_id, ended, started.receipt)
@@ -163,8 +170,9 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         client.load(model_id)
         error = ended.error(model_id=model_id, job=self.job)
         if isinstance(error, PollTimeoutError):
-            fate = "it was cancelled" if client.cancel() else "the service cannot cancel it: it runs on"
-            raise PollTimeoutError(f"{error}; {fate}", elapsed=error.elapsed, model_id=model_id)
+            raise PollTimeoutError(
+                f"{error}; {self._cancel(client)}", elapsed=error.elapsed, model_id=model_id
+            )
         if error is not None:
             raise error
         self._running = None
@@ -181,17 +189,14 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         """Cancel the job of a task that is killed while it waits on the worker."""
         if self._running is None:
             return
+        with self.hook.get_conn() as client:
+            fate = self._cancel(client.load(self._running))
+        self.log.info("%s of model %s: %s", self.job, self._running, fate)
+
+    def _cancel(self, client: ClearTrace) -> str:
+        """Try to stop the job, and say what becomes of it."""
         try:
-            with self.hook.get_conn() as client:
-                cancelled = client.load(self._running).cancel()
+            stopped = client.cancel(self.job)
         except OuterProductError as error:
-            self.log.warning("%s of model %s could not be cancelled: %s", self.job, self._running, error)
-        else:
-            fate = "cancelled" if cancelled else "left running: the service has no cancel"
-            self.log.info("%s of model %s: %s", self.job, self._running, fate)
-
-
-def _start_of(context: Context) -> float:
-    """Epoch seconds of the task's start: the same before and after a deferral."""
-    start = getattr(context["ti"], "start_date", None)
-    return start.timestamp() if start is not None else time.time()
+            return f"it could not be cancelled and may still run ({error})"
+        return "it was cancelled" if stopped else "the service cannot cancel it: it runs on"

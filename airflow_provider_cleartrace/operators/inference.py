@@ -13,6 +13,7 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
+from airflow_provider_cleartrace.operators.columns import text_columns
 from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.reading import BATCH_ROWS, read_batches
@@ -59,7 +60,7 @@ class _RowsOperator(ClearTraceOperator, abc.ABC):
         *,
         model_id: str,
         data: str,
-        output: str,
+        output_uri: str,
         id_columns: Sequence[str] | None = None,
         batch_rows: int = BATCH_ROWS,
         **kwargs: Any,
@@ -69,7 +70,7 @@ class _RowsOperator(ClearTraceOperator, abc.ABC):
             raise ValueError(f"batch_rows must be at least 1, not {batch_rows}")
         self.model_id = model_id
         self.data = data
-        self.output_uri = output
+        self.output_uri = output_uri
         self.id_columns = id_columns
         self.batch_rows = batch_rows
 
@@ -85,13 +86,16 @@ class _RowsOperator(ClearTraceOperator, abc.ABC):
         """Score all rows; the output appears when the last one is done."""
         source, target = self.locate(self.data), self.locate(self.output_uri)
         check_output(target)
-        ids = list(self.id_columns or [])
+        if source.path == target.path and source.is_local == target.is_local:
+            raise StorageError(f"{target.uri}: the output would replace the data it is made from")
+        ids = _distinct(self.id_columns)
         rows = 0
         with self.hook.get_conn() as client, ExitStack() as stack:
             schema = client.load(self.model_id).get_schema()
             columns = [*ids, *(name for name in schema.feature_names if name not in ids)]
             writer: TableWriter | None = None
-            for batch in read_batches(source, columns=columns, batch_rows=self.batch_rows):
+            texts = [*ids, *text_columns(schema)]
+            for batch in read_batches(source, columns=columns, texts=texts, batch_rows=self.batch_rows):
                 if not batch.num_rows:
                     continue
                 identity = _identity(batch, ids, rows)
@@ -107,13 +111,20 @@ class _RowsOperator(ClearTraceOperator, abc.ABC):
         return manifest(
             model_id=self.model_id,
             data=source.uri,
-            output=target.uri,
+            output_uri=target.uri,
             rows=rows,
             rows_written=writer.rows,
             columns=writer.schema.names[:LISTED],
             n_columns=len(writer.schema.names),
             **self.figures(),
         )
+
+
+def _distinct(id_columns: Sequence[str] | None) -> list[str]:
+    names = [id_columns] if isinstance(id_columns, str) else list(id_columns or [])
+    if len(set(names)) != len(names):
+        raise ValidationError(f"id_columns names a column twice: {', '.join(map(repr, names))}")
+    return names
 
 
 def _identity(batch: pa.RecordBatch, ids: Sequence[str], first: int) -> pa.RecordBatch:
@@ -155,14 +166,15 @@ class ClearTracePredictOperator(_RowsOperator):
     """Predicts the rows of a file.
 
     Writes the rows' identity and ``prediction`` (a value, or the probability of class 1), or one
-    ``probability_<class>`` for each of more than two classes. Returns a manifest with ``output`` and
+    ``probability_<class>`` for each of more than two classes. Returns a manifest with ``output_uri`` and
     ``rows``.
 
     Args:
         model_id: A trained model.
         data: Path or URI of the rows; columns the model does not use are ignored.
-        output: A ``.parquet``, ``.csv`` or ``.jsonl`` file; it appears whole or not at all.
-        id_columns: Columns of ``data`` that identify a row; by default the rows are numbered as ``row``.
+        output_uri: A ``.parquet``, ``.csv`` or ``.jsonl`` file; it appears whole or not at all.
+        id_columns: Columns of ``data`` that identify a row; taken as texts from a CSV. By default
+            the rows are numbered as ``row``.
         batch_rows: Most rows of one request.
     """
 
@@ -330,20 +342,20 @@ class ClearTraceScenarioOperator(_RowsOperator):
 class ClearTraceInterpretOperator(ClearTraceOperator):
     """Asks a model which features drive it.
 
-    Returns a manifest with ``top_features`` and their ``top_shares`` (largest first, at most 20); ``output``
-    takes all of them, as columns ``feature`` and ``share``.
+    Returns a manifest with ``top_features`` and their ``top_shares`` (largest first, at most 20);
+    ``output_uri`` takes all of them, as columns ``feature`` and ``share``.
 
     Args:
         model_id: A trained model.
-        output: A ``.parquet``, ``.csv`` or ``.jsonl`` file for all features.
+        output_uri: A ``.parquet``, ``.csv`` or ``.jsonl`` file for all features.
     """
 
     template_fields: Sequence[str] = ("model_id", "output_uri")
 
-    def __init__(self, *, model_id: str, output: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, model_id: str, output_uri: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model_id = model_id
-        self.output_uri = output
+        self.output_uri = output_uri
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask, rank and write."""
@@ -366,5 +378,5 @@ class ClearTraceInterpretOperator(ClearTraceOperator):
             n_features=len(features),
             top_features=features[:LISTED],
             top_shares=ordered[:LISTED],
-            output=target.uri if target else None,
+            output_uri=target.uri if target else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from airflow_provider_cleartrace.api.errors import OuterProductError
@@ -18,9 +19,18 @@ LISTED = 20
 
 def manifest(**values: Any) -> dict[str, Any]:
     """Build a manifest: scalars and short lists of scalars; what is None is left out."""
-    kept = {name: value for name, value in values.items() if value is not None}
+    kept = {name: _finite(value) for name, value in values.items() if value is not None}
     result = {"schema_version": SCHEMA_VERSION} | kept
-    size = len(json.dumps(result, allow_nan=False).encode())
+    size = len(json.dumps(result, ensure_ascii=False).encode())
     if size > MAX_BYTES:
         raise OuterProductError(f"the task's manifest has {size} bytes; XCom takes {MAX_BYTES}")
     return result
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for what JSON cannot say."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return value

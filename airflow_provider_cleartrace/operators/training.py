@@ -21,6 +21,14 @@ from airflow_provider_cleartrace.storage.locations import Location
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+RESERVED = frozenset(
+    {"data", "feature_fields", "feature_schema", "labels", "model_id", "predict_headers", "predict_url"}
+    | {"target", "wait"}
+)
+"""What has a parameter of its own, or no place in a task, and so none in ``config``."""
+
+PENDING = "pending"
+
 UPLOAD = "upload"
 """What a server calls the state of a model that has a file and no training yet."""
 
@@ -114,7 +122,7 @@ class _TrainingOperator(ClearTraceJobOperator):
         """Refuse what cannot work before anything is uploaded or paid for."""
         if not self.data and not self.model_id:
             raise ValidationError(f"{self.task_id}: give data to upload, or the model_id of an upload")
-        if clash := {"data", "model_id", "target", "wait"} & set(self.config or {}):
+        if clash := RESERVED & set(self.config or {}):
             raise ValidationError(f"{self.task_id}: config must not hold {', '.join(sorted(clash))}")
         if self.data:
             format_of(self.data)
@@ -166,7 +174,8 @@ class _TrainingOperator(ClearTraceJobOperator):
         """
         if known.status in {COMPLETED, FAILED}:
             return self.model_id is not None
-        return known.job == UPLOAD or (known.job is None and self.data is None)
+        # Where the service does not say whose status it is, "pending" may be the upload's: submit.
+        return known.job == UPLOAD or (known.job is None and known.status == PENDING)
 
     def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
         """The trained model in figures, as its schema tells them."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_cleartrace.storage.errors import StorageError
 
@@ -129,27 +129,31 @@ def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_
     import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
     text = os.fspath(uri)
-    parts = urlsplit(text)
-    if parts.scheme == "s3":
-        path = text.removeprefix("s3://")
-        if not parts.netloc or not parts.path.strip("/"):
-            raise StorageError(f"{text}: an S3 URI is s3://bucket/key")
-        return Location(text, path, _s3_filesystem(s3_client()), s3_client)
-    if "://" in text and parts.scheme != "file":
-        raise StorageError(f"{parts.scheme}:// is not supported: give a local path or an s3:// URI")
-    if not text:
-        raise StorageError("an empty path names no file")
-    local = Path(text.removeprefix("file://")).expanduser().absolute()
-    return Location(text, str(local), pyarrow.fs.LocalFileSystem())
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "file", text
+    match scheme.lower():
+        case "s3":
+            if not all(rest.split("/")) or "/" not in rest:
+                raise StorageError(f"{text}: an S3 URI is s3://bucket/key, without empty parts")
+            return Location(text, rest, _s3_filesystem(s3_client()), s3_client)
+        case "file":
+            if not rest:
+                raise StorageError("an empty path names no file")
+            path = unquote(rest) if separator else rest
+            return Location(text, str(Path(path).expanduser().absolute()), pyarrow.fs.LocalFileSystem())
+        case _:
+            raise StorageError(f"{scheme}:// is not supported: give a local path or an s3:// URI")
 
 
 def _s3_filesystem(client: Any) -> pyarrow.fs.S3FileSystem:
     """The pyarrow filesystem with a boto3 client's credentials, region and endpoint."""
     import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-    arguments: dict[str, Any] = {"region": client.meta.region_name or "us-east-1"}
+    region = client.meta.region_name or "us-east-1"
+    arguments: dict[str, Any] = {"region": region}
     endpoint = urlsplit(client.meta.endpoint_url)
-    if not (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+    if endpoint.hostname not in {"s3.amazonaws.com", f"s3.{region}.amazonaws.com"}:
         arguments |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
     credentials = client._request_signer._credentials  # boto3 keeps the chain's result nowhere public
     if credentials is None:

@@ -33,7 +33,7 @@ def published(location: Location) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
         stream = draft.open("xb")
     try:
-        with location.errors_named(), stream:
+        with _closing(location, stream):
             yield stream
         with location.errors_named():
             draft.replace(target)
@@ -46,7 +46,9 @@ def _published_object(location: Location) -> Iterator[IO[bytes]]:
     # Beside its place as well: a stream that is closed completes its object, also when the writer has failed.
     draft = dataclasses.replace(location, path=f"{location.path}.{secrets.token_hex(4)}.tmp")
     try:
-        with location.errors_named(), location.filesystem.open_output_stream(draft.path) as stream:
+        with location.errors_named():
+            stream = location.filesystem.open_output_stream(draft.path)
+        with _closing(location, stream):
             yield stream
         with location.errors_named():
             draft.copy_object(location)
@@ -55,7 +57,17 @@ def _published_object(location: Location) -> Iterator[IO[bytes]]:
             draft.delete_object()
 
 
+@contextlib.contextmanager
+def _closing(location: Location, stream: IO[bytes]) -> Iterator[None]:
+    """Close at the end, where the last bytes are written; what the block raises is not this file's fault."""
+    try:
+        yield
+    finally:
+        with location.errors_named():
+            stream.close()
+
+
 def publish_bytes(location: Location, data: bytes) -> None:
     """Publish a small file in one go."""
-    with published(location) as stream:
+    with published(location) as stream, location.errors_named():
         stream.write(data)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
@@ -12,18 +13,26 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+MAX_CSV_BYTES = 2**31 - 2
+"""The largest CSV: Arrow reads it as one block, so that types are inferred from every row."""
+
 BATCH_ROWS = 10_000
 """Rows handed on at a time by default: a few megabytes of JSON for a table of some dozen columns."""
 
 
 def read_batches(
-    location: Location, *, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
+    location: Location,
+    *,
+    columns: Sequence[str] | None = None,
+    texts: Sequence[str] = (),
+    batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Read a ``.csv`` or Parquet file.
 
     Args:
         location: The file.
         columns: Columns to read, in this order; all when None.
+        texts: Columns of a CSV that are texts, whatever their values look like.
         batch_rows: Most rows of a batch.
 
     Raises:
@@ -33,7 +42,7 @@ def read_batches(
     if location.size() == 0:
         raise StorageError(f"{location.uri}: the file is empty")
     if location.suffix == ".csv":
-        batches = _csv_batches(location, batch_rows)
+        batches = _csv_batches(location, texts, batch_rows)
     elif location.suffix in {".parquet", ".pq"}:
         batches = _parquet_batches(location, batch_rows)
     else:
@@ -53,7 +62,7 @@ def _select(location: Location, batch: pa.RecordBatch, columns: Sequence[str]) -
     return batch.select(list(columns))
 
 
-def _csv_batches(location: Location, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _csv_batches(location: Location, texts: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
     import pyarrow.csv as csv  # noqa: PLC0415
 
@@ -63,6 +72,10 @@ def _csv_batches(location: Location, batch_rows: int) -> Iterator[pa.RecordBatch
         ragged.append(row)
         return "error"
 
+    if location.size() > MAX_CSV_BYTES:
+        raise StorageError(
+            f"{location.uri}: a CSV of more than {MAX_CSV_BYTES} bytes: split it, or use Parquet"
+        )
     with location.open() as stream:
         try:
             table = csv.read_csv(
@@ -70,9 +83,11 @@ def _csv_batches(location: Location, batch_rows: int) -> Iterator[pa.RecordBatch
                 # One thread counts rows; one block infers types from all of them.
                 read_options=csv.ReadOptions(use_threads=False, block_size=max(location.size(), 1)),
                 parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
-                convert_options=csv.ConvertOptions(strings_can_be_null=True),
+                convert_options=csv.ConvertOptions(
+                    strings_can_be_null=True, column_types=dict.fromkeys(texts, pa.string())
+                ),
             )
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             if ragged:
                 row = ragged[0]
                 raise StorageError(
@@ -88,20 +103,31 @@ def _csv_batches(location: Location, batch_rows: int) -> Iterator[pa.RecordBatch
 
 
 def _parquet_batches(location: Location, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as parquet  # noqa: PLC0415  (loads where files are touched, never with a DAG)
+
     with location.open() as stream:
-        file = _parquet_file(location, stream)
+        with _damage_named(location):
+            file = parquet.ParquetFile(stream)
         _refuse_duplicates(location, file.schema_arrow.names)
-        yield from file.iter_batches(batch_size=batch_rows)
+        batches = file.iter_batches(batch_size=batch_rows)
+        while True:
+            with _damage_named(location):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
 
-def _parquet_file(location: Location, stream: BinaryIO) -> pa.parquet.ParquetFile:
+@contextlib.contextmanager
+def _damage_named(location: Location) -> Iterator[None]:
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-    import pyarrow.parquet as parquet  # noqa: PLC0415
 
     try:
-        return parquet.ParquetFile(stream)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StorageError(f"{location.uri}: not a Parquet file ({_first_words(error)})") from None
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(
+            f"{location.uri}: not a Parquet file, or damaged ({_first_words(error)})"
+        ) from None
 
 
 def _refuse_duplicates(location: Location, names: Sequence[str]) -> None:
@@ -111,10 +137,14 @@ def _refuse_duplicates(location: Location, names: Sequence[str]) -> None:
 
 def _first_words(error: Exception) -> str:
     """Arrow's message up to the first colon or dot: after that it quotes the file's content."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
     return str(error).partition(":")[0].partition(".")[0].strip() or type(error).__name__
 
 
-def read_frame(location: Location, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_frame(
+    location: Location, *, columns: Sequence[str] | None = None, texts: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a whole file as a pandas DataFrame; see :func:`read_batches`.
 
     Raises:
@@ -122,7 +152,7 @@ def read_frame(location: Location, *, columns: Sequence[str] | None = None) -> p
     """
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-    batches = list(read_batches(location, columns=columns))
+    batches = list(read_batches(location, columns=columns, texts=texts))
     if not any(batch.num_rows for batch in batches):
         raise StorageError(f"{location.uri}: the file has no rows")
     frame: pd.DataFrame = pa.Table.from_batches(batches).to_pandas()

@@ -21,13 +21,15 @@ EXTENSIONS = (".parquet", ".csv", ".jsonl")
 class TableWriter:
     """Takes the record batches of one output; ``rows`` counts them."""
 
+    location: Location
     schema: pa.Schema
     _write: Callable[[pa.RecordBatch], None]
     rows: int = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows; their schema must be the declared one."""
-        self._write(batch)
+        with self.location.errors_named():
+            self._write(batch)
         self.rows += batch.num_rows
 
 
@@ -49,7 +51,7 @@ def table_writer(location: Location, schema: pa.Schema) -> Iterator[TableWriter]
     """
     check_output(location)
     with published(location) as stream, contextlib.ExitStack() as stack:
-        yield TableWriter(schema, _batch_writer(location, stream, schema, stack))
+        yield TableWriter(location, schema, _batch_writer(location, stream, schema, stack))
 
 
 def _batch_writer(

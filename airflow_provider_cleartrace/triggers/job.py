@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import StatusResult
+from airflow_provider_cleartrace.client.exchange import Flow
 from airflow_provider_cleartrace.client.jobs import wait_until_ended
-from airflow_provider_cleartrace.client.polling import Patience
+from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
+from airflow_provider_cleartrace.client.retry import Backoff
 from airflow_provider_cleartrace.client.session import Session
-from airflow_provider_cleartrace.triggers.pool import borrow
+from airflow_provider_cleartrace.client.settings import Settings
+from airflow_provider_cleartrace.client.transport import AsyncTransport
+from airflow_provider_cleartrace.triggers.pool import SharedClient, borrow
 
 START_SPREAD = 1.0
 """Seconds over which the first looks of triggers are spread: a restart starts thousands at one instant."""
+
+
+LOOKUP_PATIENCE = 120.0
+"""Seconds for which a connection that cannot be read is asked for again."""
+
+LOOKUP_BACKOFF = Backoff(first=1.0, factor=2.0, cap=30.0)
 
 
 class ClearTraceJobTrigger(BaseTrigger):
@@ -58,7 +71,6 @@ class ClearTraceJobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.receipt = receipt or {}
-        self._last_status = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, all of them plain JSON."""
@@ -81,18 +93,12 @@ class ClearTraceJobTrigger(BaseTrigger):
         spread = min(START_SPREAD, self.poll_interval)
         await asyncio.sleep(random.uniform(0, spread))  # noqa: S311  (spreads load, no secret)
         async with borrow(self.cleartrace_conn_id) as shared:
-            settings, transport = await shared.ready()
-            ended = await transport.run(
-                wait_until_ended(
-                    Session(settings),
-                    self.model_id,
-                    self.job,
-                    Patience(poll_interval=self.poll_interval, max_interval=self.max_poll_interval),
-                    started=self.started,
-                    deadline=self.deadline,
-                    on_status=self._log_change,
-                )
-            )
+            try:
+                settings, transport = await self._connected(shared)
+            except Exception as error:
+                ended = self._unconnected(error)
+            else:
+                ended = await transport.run(self._wait(settings))
         yield TriggerEvent(
             {
                 "model_id": self.model_id,
@@ -105,7 +111,50 @@ class ClearTraceJobTrigger(BaseTrigger):
             }
         )
 
-    def _log_change(self, status: StatusResult) -> None:
-        if status.status != self._last_status:
-            self._last_status = status.status
-            self.log.info("%s of model %s is %s", self.job, self.model_id, status.status)
+    def _wait(self, settings: Settings) -> Flow[Ended]:
+        return wait_until_ended(
+            Session(settings),
+            self.model_id,
+            self.job,
+            Patience(poll_interval=self.poll_interval, max_interval=self.max_poll_interval),
+            started=self.started,
+            deadline=self.deadline,
+            on_status=StatusLog(self.log, self.model_id, self.job),
+        )
+
+    async def _connected(self, shared: SharedClient) -> tuple[Settings, AsyncTransport]:
+        """The connection, which a secrets backend may fail to give for a while."""
+        begun = time.monotonic()
+        for attempt in itertools.count():
+            try:
+                return await shared.ready()
+            except ValidationError:
+                raise  # a field that cannot be read stays so
+            except Exception as error:
+                if time.monotonic() - begun >= LOOKUP_PATIENCE:
+                    raise
+                self.log.warning("connection %s: %s", self.cleartrace_conn_id, type(error).__name__)
+            await asyncio.sleep(LOOKUP_BACKOFF.delay(attempt))
+        raise AssertionError("unreachable: attempts do not end")
+
+    def _unconnected(self, error: Exception) -> Ended:
+        # Only our own words: a secrets backend's error may hold a secret.
+        told = str(error) if isinstance(error, ValidationError) else type(error).__name__
+        reason = f"the connection {self.cleartrace_conn_id!r} cannot be read: {told}"
+        return Ended(Ending.REFUSED, reason, time.time() - self.started, type(error).__name__)
+
+
+class StatusLog:
+    """Logs a job's status when it changes, and only then."""
+
+    def __init__(self, log: Any, model_id: str, job: str) -> None:
+        self._log = log
+        self._model_id = model_id
+        self._job = job
+        self._last = ""
+
+    def __call__(self, status: StatusResult) -> None:
+        """Take note of one look."""
+        if status.status != self._last:
+            self._last = status.status
+            self._log.info("%s of model %s is %s", self._job, self._model_id, status.status)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ from asgiref.sync import sync_to_async
 from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.client.transport import AsyncTransport
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +44,11 @@ class SharedClient:
         """Read the connection again, once for all who were refused: its key may have been rotated."""
         async with self._lookup:
             if self._settings is None or self._settings.api_key == refused:
-                self._settings = await _read(self.conn_id)
+                try:
+                    self._settings = await _read(self.conn_id)
+                except Exception as error:  # the refusal itself is the better error
+                    log.warning("connection %s cannot be read again: %s", self.conn_id, type(error).__name__)
+                    return None
             return self._settings.api_key
 
     async def aclose(self) -> None:

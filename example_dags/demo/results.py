@@ -88,7 +88,7 @@ class _Manifest:
 
     def file(self) -> Path:
         """Return the file that the task wrote."""
-        path = Path(self.value("output"))
+        path = Path(self.value("output_uri"))
         if not path.is_file():
             raise MissingResult(f"The task {self.task_id!r} names {path}, which does not exist.")
         return path

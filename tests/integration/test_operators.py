@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, TaskDeferred
 
 from airflow_provider_cleartrace.api.errors import (
     JobFailedError,
@@ -37,8 +37,10 @@ from airflow_provider_cleartrace.operators.training import (
     ClearTraceUploadOperator,
 )
 from airflow_provider_cleartrace.sensors.job import ClearTraceJobSensor
+from airflow_provider_cleartrace.storage.errors import StorageError
 from tests.integration.airflow_tasks import context, fire, run, through_json
 from tests.integration.local_server import LocalServer
+from tests.integration.teacher_server import teacher_server
 
 CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
 FAST = {"mode": "fast", "n_hyperopt_steps": 1}
@@ -187,8 +189,6 @@ class TestDistilling:
     def test_a_student_learns_from_its_teacher_s_endpoint(
         self, local_server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        from tests.integration.teacher_server import teacher_server
-
         data = tmp_path / "features.parquet"
         pd.read_csv(CREDIT)[["credit_amount", "duration_in_month", "age_in_years"]].to_parquet(data)
         with teacher_server() as teacher:
@@ -221,7 +221,7 @@ class TestInference:
             task_id="predict",
             model_id=model_id,
             data=rows,
-            output=str(output),
+            output_uri=str(output),
             id_columns=["application"],
             batch_rows=7,
         ).execute(context())
@@ -237,14 +237,43 @@ class TestInference:
                 pd.read_csv(rows).drop(columns=["application", "good_credit"])
             )
         assert told["rows"] == 30
-        assert list(written["application"]) == list(range(30))
+        assert [int(value) for value in written["application"]] == list(range(30))
         assert written["prediction"].to_numpy() == pytest.approx(expected)
         assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+    def test_a_part_of_the_rows_reads_like_all_of_them(
+        self, tmp_path: Path, local_server: LocalServer
+    ) -> None:
+        codes = ["007", "012", "A12", "B01"] * 20
+        frame = pd.DataFrame({"code": codes, "y": [float(code in {"007", "A12"}) for code in codes]})
+        with client(local_server) as trained:
+            trained.fit(frame, target="y", model_id="codes", **FAST)
+        predictions = {}
+        for name, part in {"all": ["007", "012", "A12"], "digits": ["007", "012"]}.items():
+            pd.DataFrame({"id": part, "code": part}).to_csv(tmp_path / f"{name}.csv", index=False)
+            ClearTracePredictOperator(
+                task_id="predict",
+                model_id="codes",
+                data=str(tmp_path / f"{name}.csv"),
+                output_uri=str(tmp_path / f"{name}.parquet"),
+                id_columns=["id"],
+            ).execute(context())
+            predictions[name] = pd.read_parquet(tmp_path / f"{name}.parquet").set_index("id")["prediction"]
+        assert predictions["digits"]["007"] == predictions["all"]["007"]
+        assert predictions["digits"]["007"] > 0.5 > predictions["digits"]["012"]
+
+    def test_the_output_never_replaces_its_own_data(self, model_id: str, rows: str) -> None:
+        before = Path(rows).read_bytes()
+        with pytest.raises(StorageError, match=r"\.csv extension|would replace the data"):
+            ClearTracePredictOperator(
+                task_id="predict", model_id=model_id, data=rows, output_uri=rows
+            ).execute(context())
+        assert Path(rows).read_bytes() == before
 
     def test_explanations_are_one_wide_parquet(self, model_id: str, rows: str, tmp_path: Path) -> None:
         output = tmp_path / "explained.parquet"
         told = ClearTraceExplainOperator(
-            task_id="explain", model_id=model_id, data=rows, output=str(output), batch_rows=11
+            task_id="explain", model_id=model_id, data=rows, output_uri=str(output), batch_rows=11
         ).execute(context())
 
         table = pq.read_table(output)
@@ -260,7 +289,7 @@ class TestInference:
             task_id="explain",
             model_id=model_id,
             data=rows,
-            output=str(output),
+            output_uri=str(output),
             with_persona=True,
             rule_kwargs={},
         ).execute(context())
@@ -278,7 +307,7 @@ class TestInference:
             task_id="scenario",
             model_id=model_id,
             data=rows,
-            output=str(output),
+            output_uri=str(output),
             id_columns=["application"],
             constraints={"age_in_years": {"immutable": True}},
             batch_rows=10,
@@ -297,7 +326,7 @@ class TestInference:
 
     def test_interpret_ranks_the_features(self, model_id: str, tmp_path: Path) -> None:
         told = ClearTraceInterpretOperator(
-            task_id="interpret", model_id=model_id, output=str(tmp_path / "drivers.csv")
+            task_id="interpret", model_id=model_id, output_uri=str(tmp_path / "drivers.csv")
         ).execute(context())
         drivers = pd.read_csv(tmp_path / "drivers.csv")
         assert drivers["feature"].tolist() == told["top_features"]
@@ -317,7 +346,7 @@ class TestAnalysis:
                 min_clusters=3,
                 max_clusters=4,
                 n_search_steps=4,
-                output=str(tmp_path / "segments.json"),
+                output_uri=str(tmp_path / "segments.json"),
                 deferrable=deferrable,
             )
         )
@@ -331,7 +360,7 @@ class TestAnalysis:
                 model_id=model_id,
                 data=str(CREDIT),
                 kpi_name="Good credit",
-                output=str(tmp_path / "narrative.md"),
+                output_uri=str(tmp_path / "narrative.md"),
                 deferrable=deferrable,
             )
         )
@@ -394,6 +423,17 @@ class TestTrigger:
     def test_a_deadline_in_the_past_ends_the_wait_with_its_first_look(self, model_id: str) -> None:
         assert fire(self.trigger(model_id=model_id))["ending"] == "completed"
 
+    def test_a_connection_that_cannot_be_read_is_an_ending_not_a_crash(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_ODD",
+            '{"conn_type": "cleartrace", "host": "http://h", "extra": {"timeout": "soon"}}',
+        )
+        event = fire(self.trigger(cleartrace_conn_id="odd"))
+        assert event["ending"] == "refused"
+        assert "timeout" in event["reason"]
+
     def test_a_model_that_does_not_exist_is_an_ending_not_a_crash(self) -> None:
         event = fire(self.trigger(model_id="no-such-model"))
         assert event["ending"] == "refused"
@@ -404,6 +444,27 @@ class TestTrigger:
         for event in (None, {}, {"ending": "sideways"}):
             with pytest.raises(OuterProductError, match="may still run"):
                 operator.execute_complete(context(), event)
+
+
+class TestMapping:
+    @pytest.mark.parametrize(
+        ("operator", "fields"),
+        [
+            (ClearTracePredictOperator, {"data": "d.csv"}),
+            (ClearTraceExplainOperator, {"data": "d.csv"}),
+            (ClearTraceInterpretOperator, {}),
+            (ClearTraceSegmentOperator, {}),
+        ],
+    )
+    def test_a_mapped_task_waits_for_what_its_fixed_arguments_come_from(
+        self, operator: Any, fields: dict[str, Any]
+    ) -> None:
+        with DAG("mapped", schedule=None):
+            place = ClearTraceInterpretOperator(task_id="place", model_id="m")
+            mapped = operator.partial(
+                task_id="mapped", output_uri=place.output["output_uri"], **fields
+            ).expand(model_id=["a", "b"])
+        assert mapped.upstream_task_ids == {"place"}
 
 
 class TestConnectionTest:
@@ -419,6 +480,13 @@ class TestConnectionTest:
             True,
             f"{local_server.base_url} answers and accepts the API key",
         )
+
+    def test_another_web_server_is_told_from_a_clear_trace_api(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with teacher_server() as other:  # answers GET with an HTML error page
+            hook = self.hook(monkeypatch, host=other.url, password="canary-key")
+            passed, text = hook.test_connection()
+        assert not passed
+        assert "canary" not in text
 
     @pytest.mark.parametrize(
         ("fields", "told"),
@@ -446,7 +514,12 @@ class TestConnectionTest:
 class TestRefusals:
     @pytest.mark.parametrize(
         "arguments",
-        [{}, {"data": "x.csv", "config": {"target": "y"}}, {"data": "x.txt"}],
+        [
+            {},
+            {"data": "x.csv", "config": {"target": "y"}},
+            {"data": "x.csv", "config": {"feature_fields": ["x"]}},
+            {"data": "x.txt"},
+        ],
     )
     def test_what_cannot_work_costs_no_request(
         self, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -458,5 +531,5 @@ class TestRefusals:
     def test_a_missing_model_is_not_found(self, rows: str, tmp_path: Path) -> None:
         with pytest.raises(NotFoundError):
             ClearTracePredictOperator(
-                task_id="p", model_id="nobody", data=rows, output=str(tmp_path / "o.parquet")
+                task_id="p", model_id="nobody", data=rows, output_uri=str(tmp_path / "o.parquet")
             ).execute(context())

@@ -69,7 +69,7 @@ def test_a_model_is_trained_on_an_object_and_explains_into_another(s3: Any, data
         task_id="explain",
         model_id=fitted["model_id"],
         data=data,
-        output=f"s3://{BUCKET}/out/explanations.parquet",
+        output_uri=f"s3://{BUCKET}/out/explanations.parquet",
         batch_rows=300,
     ).execute(context())
 

@@ -85,6 +85,11 @@ class TestForms:
         assert settings(host="h").base_url == "https://h"
         assert settings(host="h", port=8443).base_url == "https://h:8443"
         assert settings(host="http://h:1", port=2).base_url == "http://h:1"
+        assert settings(host="http://[::1]", port=8787).base_url == "http://[::1]:8787"
+
+    def test_what_the_client_refuses_is_named_with_the_connection(self) -> None:
+        with pytest.raises(ValidationError, match=r"connection 'c': verify: .*/nope\.pem"):
+            settings(host="h", extra={"verify": "/nope.pem"})
 
     def test_what_is_left_out_has_the_client_s_defaults(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OUTERPRODUCT_API_URL", raising=False)
@@ -94,14 +99,22 @@ class TestForms:
         assert (read.timeout, read.poll_interval, read.max_retries, read.verify) == (300, 2, 3, True)
 
     @pytest.mark.parametrize(
-        ("text", "value"), [("true", True), ("No", False), ("0", False), ("/ca.pem", "/ca.pem")]
+        ("text", "value"), [("true", True), ("No", False), ("0", False), (__file__, __file__)]
     )
     def test_verify_is_a_flag_or_a_path(self, text: str, value: object) -> None:
         assert settings(host="h", extra={"verify": text}).verify == value
 
     @pytest.mark.parametrize(
         ("extra", "name"),
-        [({"timeout": "soon"}, "timeout"), ({"paths": "[1]"}, "paths"), ({"paths": "{"}, "paths")],
+        [
+            ({"timeout": "soon"}, "timeout"),
+            ({"timeout": "nan"}, "timeout"),
+            ({"timeout": True}, "timeout"),
+            ({"max_retries": 2.7}, "max_retries"),
+            ({"max_retries": "inf"}, "max_retries"),
+            ({"paths": "[1]"}, "paths"),
+            ({"paths": "{"}, "paths"),
+        ],
     )
     def test_a_field_that_cannot_be_read_is_named_with_its_connection(
         self, extra: dict[str, Any], name: str

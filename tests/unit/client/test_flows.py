@@ -19,7 +19,7 @@ from airflow_provider_cleartrace.api.errors import (
 )
 from airflow_provider_cleartrace.client.analysis import get_segments, segment
 from airflow_provider_cleartrace.client.inference import explain, predict, predict_and_explain, scenario
-from airflow_provider_cleartrace.client.jobs import cancel
+from airflow_provider_cleartrace.client.jobs import artefact, cancel
 from airflow_provider_cleartrace.client.session import call
 from airflow_provider_cleartrace.client.training import fit, fit_distill
 from tests.unit.client.driver import answer, bodies, script, session
@@ -51,7 +51,6 @@ class TestErrors:
             (422, ValidationError),
             (429, RateLimitError),
             (418, OuterProductError),
-            (302, OuterProductError),
             (500, ServerError),
             (503, ServerError),
         ],
@@ -63,6 +62,10 @@ class TestErrors:
             )
         assert type(caught.value) is error
         assert caught.value.status_code == status
+
+    def test_a_redirect_says_what_to_mend(self) -> None:
+        with pytest.raises(OuterProductError, match="give the address they lead to"):
+            script(answer(302, b"")).run(call(session(), operations.HEALTH))
 
     @pytest.mark.parametrize(
         ("body", "text"),
@@ -187,8 +190,10 @@ class TestWaiting:
     ) -> None:
         done = {"n_clusters": 1, "quality": 0.5, "cluster_ids": [0], "personas": []}
         word = {"model_id": "m", "status": "running"}
-        run = script(answer(200, word), not_ready, answer(200, word), answer(200, done), answer(200, done))
-        assert run.run(get_segments(attached(poll_interval=0.01))).n_clusters == 1
+        ended = answer(200, word | {"status": "completed"})
+        run = script(answer(200, word), ended, not_ready, ended, answer(200, done), answer(200, done))
+        found = run.run(artefact(attached(poll_interval=0.01), operations.GET_SEGMENTS, missing=60.0))
+        assert found.n_clusters == 1
 
     def test_an_artefact_nobody_asked_for_is_not_awaited(self) -> None:
         run = script(answer(200, COMPLETED), answer(404, {"detail": "no segmentation"}))
@@ -224,6 +229,11 @@ class TestBodies:
         with_rules, without = bodies(run.requests)
         assert with_rules["rule_kwargs"] == {}
         assert "rule_kwargs" not in without
+
+    def test_a_training_option_is_sent_as_given_also_null(self) -> None:
+        run = script(answer(200, SUBMITTED))
+        run.run(fit(session(), FRAME, target="y", wait=False, random_state=None))
+        assert bodies(run.requests)[0]["random_state"] is None
 
     def test_a_null_that_is_not_the_default_is_sent(self) -> None:
         run = script(answer(200, {"results": [{**QUERY, "scenarios": []}]}))
@@ -279,8 +289,8 @@ class TestCancel:
 
     def test_a_server_that_cancels_says_so(self) -> None:
         run = script(answer(200, RUNNING))
-        assert run.run(cancel(attached())) is True
-        assert run.sent() == ["DELETE /v1/models/m/job"]
+        assert run.run(cancel(attached(), "narrative")) is True
+        assert run.sent() == ["DELETE /v1/models/m/job?job=narrative"]
 
 
 QUERY = {
@@ -292,7 +302,10 @@ QUERY = {
 
 
 def test_ids_and_overridden_paths_are_one_safe_segment() -> None:
-    assert operations.STATUS.url_path("a b") == "/v1/models/a%20b/status"
+    assert operations.STATUS.url_path("a-b") == "/v1/models/a-b/status"
+    for bad in ("..", "", "a/b", "a b", "x" * 200):
+        with pytest.raises(ValidationError, match="no model id"):
+            operations.STATUS.url_path(bad)
     assert operations.FIT.url_path(overrides={"fit": "/v2/train"}) == "/v2/train"
     run = script(answer(200, SUBMITTED))
     run.run(fit(session(paths={"fit": "/v2/train"}), FRAME, target="y", wait=False))

@@ -238,7 +238,12 @@ class TestSettings:
             ({"base_url": "http://user:pw@host"}, "credentials"),
             ({"timeout": 0}, "timeout"),
             ({"poll_interval": 0}, "poll_interval"),
+            ({"timeout": float("nan")}, "timeout"),
             ({"max_retries": -1}, "max_retries"),
+            ({"verify": "/no/such/ca.pem"}, "/no/such/ca.pem"),
+            ({"paths": {"fitt": "/v1/fit"}}, "fitt"),
+            ({"paths": {"fit": "x:1/fit"}}, "/v1/fit"),
+            ({"paths": {"status": "/status"}}, "model_id"),
             ({"api_key": "schlüssel"}, "api_key"),
         ],
     )
