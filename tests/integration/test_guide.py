@@ -16,7 +16,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from airflow_provider_cleartrace.client import ClearTrace
-from tests.integration.black_box import BlackBox, black_box
+from tests.integration.black_box import HOST, BlackBox, black_box
 from tests.integration.local_server import LocalServer
 
 ROOT = Path(__file__).parents[2]
@@ -97,8 +97,9 @@ def train_models(client: ClearTrace) -> None:
         pd.DataFrame(
             {
                 "age": credit["age_in_years"],
-                "income": credit["credit_amount"],
-                "credit_score": credit["duration_in_month"],
+                # The study's amounts and durations, in the units of the guide's queries.
+                "income": credit["credit_amount"] * 5,
+                "credit_score": 850 - 7 * credit["duration_in_month"],
                 "employment": np.where(
                     credit["present_employment_since"].isin(["unemployed", "... < 1 year"]),
                     "part-time",
@@ -129,7 +130,9 @@ def teacher(tmp_path: Path) -> Iterator[BlackBox]:
 
 @pytest.fixture
 def server(tmp_path: Path, teacher: BlackBox) -> Iterator[LocalServer]:
-    with LocalServer(tmp_path / "data").start(teacher.environment) as started:
+    with LocalServer(tmp_path / "data", flags=("--allow-predict-host", HOST)).start(
+        teacher.environment
+    ) as started:
         yield started
 
 
