@@ -15,6 +15,7 @@ from airflow_provider_cleartrace.local.answers import ErrorAnswer, handle_errors
 from airflow_provider_cleartrace.local.auth import KeyRing
 from airflow_provider_cleartrace.local.buckets import BucketUploads
 from airflow_provider_cleartrace.local.datasets import SizeLimits
+from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.docs_page import docs_page
 from airflow_provider_cleartrace.local.endpoints import Endpoints
 from airflow_provider_cleartrace.local.folders import Folders
@@ -48,7 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises:
         DataDirInUse: another server works on the directory.
-        ValueError: the upload bucket is not written as s3://bucket/prefix.
+        ValueError: the upload bucket is not written as s3://bucket/prefix, or an allowed host not as
+            HOST or HOST:PORT.
     """
     folders = Folders(settings.data_dir)
     folders.prepare()
@@ -81,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         runner=runner,
         shelf=shelf,
         scorer=Scorer(shelf, SizeLimits(settings.max_scoring_rows, settings.max_columns)),
+        destinations=Destinations.parse(settings.allow_predict_host),
         request_threads=settings.request_threads,
     )
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_cleartrace.local.settings import Settings
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keys = (*given.api_key, *_keys_of_environment())
     if not keys and not _is_loopback(given.host):
         parser.error(f"without an API key the server binds to loopback only, not to {given.host}")
-    limits = {name: getattr(given, name) for name in _flags()}
+    limits: dict[str, Any] = {name: getattr(given, name) for name in _flags()}
+    limits["allow_predict_host"] = tuple(given.allow_predict_host)
     settings = Settings(data_dir=given.data_dir.resolve(), api_keys=keys, **limits)
     return _serve(settings, given.host, given.port)
 
@@ -87,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         flag = "--" + name.replace("_", "-")
         if isinstance(default, bool):
             serve.add_argument(flag, action="store_true", help=text)
+        elif isinstance(default, tuple):
+            serve.add_argument(flag, action="append", default=list(default), help=text)
         else:
             kind = _positive if isinstance(default, int) else str
             serve.add_argument(flag, type=kind, default=default, help=text)

@@ -16,6 +16,7 @@ from fastapi.security import HTTPBearer
 from airflow_provider_cleartrace.api import models
 from airflow_provider_cleartrace.local.answers import answer
 from airflow_provider_cleartrace.local.artefacts import Artefact
+from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.engine.errors import ModelFileError
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.jobs import JobRunner
@@ -38,6 +39,9 @@ from airflow_provider_cleartrace.local.worker import attempt_folder
 
 _UPLOAD = "upload"
 """What the status of a model id is about before a job was submitted."""
+
+_RESOLVING_THREADS = 4
+"""A name server that does not answer holds a thread for long; it must not be one that computes."""
 
 _STILL_READABLE_ATTEMPTS = 2
 """A model may be replaced between looking it up and reading its files; the second look finds the new one."""
@@ -67,6 +71,7 @@ class Endpoints:
         runner: JobRunner,
         shelf: ModelShelf,
         scorer: Scorer,
+        destinations: Destinations,
         request_threads: int,
     ) -> None:
         self._store = store
@@ -76,6 +81,8 @@ class Endpoints:
         self._runner = runner
         self._shelf = shelf
         self._scorer = scorer
+        self._destinations = destinations
+        self._resolving = CapacityLimiter(_RESOLVING_THREADS)
         self._computing = CapacityLimiter(request_threads)
 
     async def health(self) -> Response:
@@ -124,6 +131,7 @@ class Endpoints:
 
     async def fit_distill(self, owner: Owner, body: models.DistillBody) -> Response:
         """Queue a distillation: this server asks ``predict_url``, then trains a student."""
+        await run_sync(self._destinations.check_url, body.predict_url, limiter=self._resolving)
         return self._submitted(await self._compute(self._submissions.train, owner, "fit_distill", body))
 
     async def segment(self, owner: Owner, model_id: ModelId, body: models.SegmentBody) -> Response:

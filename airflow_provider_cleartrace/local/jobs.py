@@ -15,6 +15,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from airflow_provider_cleartrace.local.datasets import SizeLimits
+from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.logs import place_of
 from airflow_provider_cleartrace.local.settings import Settings
@@ -55,6 +56,7 @@ class JobRunner:
         self._folders = folders
         self._settings = settings
         self._limits = SizeLimits(settings.max_rows, settings.max_columns)
+        self._destinations = Destinations.parse(settings.allow_predict_host)
         self._running: dict[int, _Running] = {}
         self._context = multiprocessing.get_context("forkserver")
         self._wakes, self._waker = socket.socketpair()
@@ -135,6 +137,7 @@ class JobRunner:
             memory_bytes=self._settings.job_memory_bytes,
             model=self._published(None if job.based_on is None else self._store.job(job.based_on)),
             segments=self._published(self._segments_for(job)),
+            destinations=self._destinations,
         )
         process = self._context.Process(target=run, args=(order,), name=f"job-{job.job_id}", daemon=True)
         process.start()

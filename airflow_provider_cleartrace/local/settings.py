@@ -27,6 +27,9 @@ class Settings:
     upload_bucket: str | None = _setting(
         None, "s3://bucket/prefix that uploads are presigned for, instead of here"
     )
+    allow_predict_host: tuple[str, ...] = _setting(
+        (), "HOST or HOST:PORT that a distillation may ask although its address is not public; repeatable"
+    )
     allow_pickle: bool = _setting(
         False, "train on uploaded pickle files; loading one runs its code, so only from people you trust"
     )

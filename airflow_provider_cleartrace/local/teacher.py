@@ -13,8 +13,10 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.engine.errors import InputError
 from airflow_provider_cleartrace.local.engine.table import Table, json_values
+from airflow_provider_cleartrace.local.outbound import CheckedTransport
 
 BATCH_ROWS = 500
 """Rows in one request: few enough for a small model server, enough that the round trip does not matter."""
@@ -36,19 +38,21 @@ class Teacher:
 
     url: str
     headers: Mapping[str, str]
+    destinations: Destinations
 
     def predict(self, table: Table, progress: Callable[[float], None]) -> NDArray[np.float64]:
         """Fetch one prediction a row: (n,) values, or (n, k) class probabilities.
 
         Each batch is a POST of ``{"samples": [[...]], "feature_names": [...]}``, answered by
         ``{"predictions": [...]}`` or by the bare list. Redirects are not followed: the headers are meant for
-        this URL. Proxies and certificates come from the environment.
+        this URL, and only its host was checked. Proxies and certificates come from the environment.
 
         Raises:
-            InputError: the URL cannot be reached, or answers something else.
+            InputError: the URL may not or cannot be reached, or answers something else.
         """
         answers: list[NDArray[np.float64]] = []
-        with httpx.Client(timeout=_TIMEOUT, headers=dict(self.headers)) as client:
+        transport = CheckedTransport(self.destinations)
+        with httpx.Client(timeout=_TIMEOUT, headers=dict(self.headers), transport=transport) as client:
             for start, batch in _batches(table):
                 answers.append(_read_predictions(self._ask(client, batch), len(batch["samples"]), start))
                 progress(min(1.0, (start + BATCH_ROWS) / len(table)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_cleartrace.api.models import DistillBody, FitBody, TrainingBody
 from airflow_provider_cleartrace.local.buckets import placed_file
@@ -33,7 +32,6 @@ def check_inline(body: TrainingBody, limits: SizeLimits) -> None:
         InputError: whatever the caller can mend about rows, target, features and options.
     """
     config = options(body)
-    _check_teacher(body)
     data = _inline(body, limits)
     if isinstance(body, FitBody):
         read_target(data.target_name, data.target, config.task)
@@ -47,7 +45,6 @@ def check_file(body: TrainingBody, columns: Sequence[str] | None) -> None:
         InputError: unknown options, or columns that are not there.
     """
     options(body)
-    _check_teacher(body)
     target = _target(body)
     if target is not None and not isinstance(target, str):
         raise InputError("target: name a column of the uploaded file; a list of values goes with data")
@@ -91,11 +88,3 @@ def _target(body: TrainingBody) -> str | list[Any] | None:
     if isinstance(body, DistillBody):
         return body.target if body.target is not None else body.labels
     return None
-
-
-def _check_teacher(body: TrainingBody) -> None:
-    if not isinstance(body, DistillBody):
-        return
-    parts = urlsplit(body.predict_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("predict_url must be an http:// or https:// URL with a host")

@@ -10,7 +10,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from airflow_provider_cleartrace.api.models import DistillBody, FitBody, Narrati
 from airflow_provider_cleartrace.local import training
 from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.datasets import SizeLimits, TrainingData, rows_for_model
+from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.engine.errors import InputError, ModelFileError
 from airflow_provider_cleartrace.local.engine.model import Model
 from airflow_provider_cleartrace.local.engine.narrative import narrate
@@ -57,6 +58,7 @@ class WorkOrder:
     memory_bytes: int
     model: Path | None = None
     segments: Path | None = None
+    destinations: Destinations = field(default_factory=Destinations)
 
     @property
     def attempt_folder(self) -> Path:
@@ -148,7 +150,7 @@ def _distill(order: WorkOrder, document: Mapping[str, Any]) -> None:
     body = DistillBody.model_validate(document)
     data = training.read(body, order.job_folder, order.limits)
     report = order.progress_file.write
-    teacher = Teacher(body.predict_url, body.predict_headers or {})
+    teacher = Teacher(body.predict_url, body.predict_headers or {}, order.destinations)
     predictions = teacher.predict(
         data.features, lambda share: report(share * _TEACHER_SHARE, "asking the teacher")
     )

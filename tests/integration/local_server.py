@@ -17,6 +17,9 @@ import pytest
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
+TO_LOOPBACK = ("--allow-predict-host", "127.0.0.1")
+"""For distillations: the tests' black boxes are on this machine."""
+
 
 class LocalServer:
     """`cleartrace-local serve` on a free loopback port: a context manager, to be killed and restarted.
@@ -98,7 +101,7 @@ class LocalServer:
 @pytest.fixture(scope="session")
 def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """One server for the tests that share it; each uses model ids of its own."""
-    with LocalServer(tmp_path_factory.mktemp("cleartrace-local") / "data") as server:
+    with LocalServer(tmp_path_factory.mktemp("cleartrace-local") / "data", flags=TO_LOOPBACK) as server:
         yield server
 
 

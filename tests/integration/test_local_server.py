@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.local_server import LocalServer
+from tests.integration.local_server import TO_LOOPBACK, LocalServer
 
 GERMAN_CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
 SECOND_KEY = "another-team-key"
@@ -97,7 +97,7 @@ def upload(client: httpx.Client, model_id: str, file_format: str, content: bytes
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     data_dir = tmp_path_factory.mktemp("server") / "data"
-    flags = ("--max-body-bytes", "2000000", "--max-upload-bytes", "3000000", "--access-log")
+    flags = ("--max-body-bytes", "2000000", "--max-upload-bytes", "3000000", "--access-log", *TO_LOOPBACK)
     with LocalServer(data_dir, api_keys=("test-key", SECOND_KEY), flags=flags) as running:
         yield running
 
@@ -343,7 +343,7 @@ class TestBadInput:
             ({"data": [*records(20), {**records(1)[0], "income": float("inf")}]}, "income"),
             ({"data": [{**row, "approved": 1} for row in records()]}, "approved"),
             ({"data": [{**row, "approved": None} for row in records()]}, "approved"),
-            ({"data": [{**row, "age": 10**400} for row in records()]}, "range"),
+            ({"data": [{**row, "age": 10**400} for row in records()]}, "1e308"),
             ({"data": [{**row, "city": "\ud800"} for row in records()]}, "Unicode"),
             ({"feature_fields": ["\ud800"]}, "ud800"),
             ({"data": records(3)}, "rows"),
@@ -680,7 +680,7 @@ class TestJobs:
         assert client.delete("/v1/models/cancelled/job").json()["error"] == "cancelled"
 
     def test_a_full_queue_says_when_to_come_back(self, tmp_path: Path, teacher: Teacher) -> None:
-        flags = ("--workers", "1", "--queue-length", "1")
+        flags = ("--workers", "1", "--queue-length", "1", *TO_LOOPBACK)
         with LocalServer(tmp_path / "data", flags=flags) as small, small.client() as one:
             teacher.open.clear()
             teacher.distil(one, "runs")
@@ -694,7 +694,10 @@ class TestJobs:
             assert one.delete("/v1/models/waits/job").json()["error"] == "cancelled"
 
     def test_a_job_over_its_time_is_stopped(self, tmp_path: Path, teacher: Teacher) -> None:
-        with LocalServer(tmp_path / "data", flags=("--job-seconds", "1")) as hasty, hasty.client() as one:
+        with (
+            LocalServer(tmp_path / "data", flags=("--job-seconds", "1", *TO_LOOPBACK)) as hasty,
+            hasty.client() as one,
+        ):
             teacher.open.clear()
             teacher.distil(one, "slow")
             status = wait(one, "slow")
@@ -773,6 +776,22 @@ class TestDistil:
         assert answer.status_code == 422
         assert "predict_url" in answer.text
 
+    @pytest.mark.parametrize("host", ["localhost", "2130706433", "[::1]", "169.254.169.254", "10.0.0.1"])
+    def test_an_address_inside_is_422_unless_the_operator_named_it(
+        self, client: httpx.Client, host: str
+    ) -> None:
+        body = {"model_id": "inside", "data": records(), "predict_url": f"http://{host}:9/predict"}
+        answer = client.post("/v1/fit_distill", json=body)
+        assert answer.status_code == 422
+        assert "--allow-predict-host" in answer.json()["detail"]
+        assert client.get("/v1/models/inside/status").status_code == 404
+
+    def test_a_redirect_is_not_followed(self, client: httpx.Client, teacher: Teacher) -> None:
+        teacher.statuses = [307]
+        teacher.distil(client, "redirected")
+        assert "HTTP 307" in wait(client, "redirected")["error"]
+        assert len(teacher.calls) == 1
+
 
 def descendants(pid: int) -> list[int]:
     found = []
@@ -796,7 +815,7 @@ def is_alive(pid: int) -> bool:
 
 class TestKilledServer:
     def test_jobs_are_taken_up_again_and_workers_die_with_it(self, tmp_path: Path, teacher: Teacher) -> None:
-        server = LocalServer(tmp_path / "data", flags=("--workers", "1"))
+        server = LocalServer(tmp_path / "data", flags=("--workers", "1", *TO_LOOPBACK))
         with server.start(), server.client() as client:
             assert fit(client, "done")["status"] == "completed"
             rows = {"samples": [[30, 44.0, "Oslo"]]}
@@ -846,7 +865,7 @@ class TestKilledServer:
             wait_until_empty(server.data_dir / "jobs")
 
     def test_a_stopped_server_keeps_its_jobs(self, tmp_path: Path, teacher: Teacher) -> None:
-        server = LocalServer(tmp_path / "data")
+        server = LocalServer(tmp_path / "data", flags=TO_LOOPBACK)
         with server.start(), server.client() as client:
             teacher.open.clear()
             teacher.distil(client, "stopped")
