@@ -6,7 +6,6 @@ Constrained random walks (walks.py) find edits, pruning (pruning.py) makes them 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,8 @@ from airflow_provider_cleartrace.local.engine.walks import WalkSettings, walk
 
 _EXPLORED = 20
 """Kinds of edits collected for every one returned: enough on german credit to find single changes."""
+_LONGEST_STEP = 1e6
+"""Largest epsilon, in training standard deviations; far beyond it floats overflow."""
 _SHRUNK = 8
 """Kinds of edits, the cheapest, whose quantities are brought nearer for every one returned."""
 
@@ -106,8 +107,8 @@ def search(
     _check("n_walks", n_walks)
     _check("max_steps", max_steps)
     _check("limit", limit)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
-        raise InputError(f"epsilon must be a number above 0, not {epsilon!r}")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon <= _LONGEST_STEP:
+        raise InputError(f"epsilon must be a number above 0 and at most {_LONGEST_STEP:g}, not {epsilon!r}")
     if random_state is not None:
         _check("random_state", random_state, least=0)
     outcomes = Outcomes.of(model)

@@ -328,7 +328,7 @@ def _read_teacher(
     """Check a teacher's predictions and give the student's task and targets (n, outputs)."""
     try:
         predictions = np.asarray(teacher, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError("the teacher's predictions must be numbers, one or k for each row") from None
     if predictions.ndim not in (1, 2):
         raise InputError(

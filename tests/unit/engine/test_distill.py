@@ -125,6 +125,7 @@ class TestRefusals:
             (np.full(20, 0.3), "same for every row"),
             ([0.1] * 18 + [float("nan"), 0.2], "no finite prediction for 1 of 20 rows"),
             (["high"] * 20, "must be numbers"),
+            ([10**400] * 20, "must be numbers"),
             (np.zeros((20, 2, 2)), "not 3-dimensional"),
             (np.random.default_rng(0).random((20, 3)), "sum to 1"),
         ],

@@ -279,6 +279,7 @@ def test_illegal_constraints_are_refused_by_name(
         {"max_steps": 1.5},
         {"epsilon": 0},
         {"epsilon": float("nan")},
+        {"epsilon": 10**400},
         {"random_state": -1},
         {"limit": 0},
     ],
