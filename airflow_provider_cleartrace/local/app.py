@@ -103,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=_OPENAPI,
     )
+    app.state.runner = runner
     for operation in OPERATIONS:
         app.add_api_route(
             operation.path,

@@ -7,12 +7,18 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.local.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from airflow_provider_cleartrace.local.jobs import JobRunner
 
 KEYS_VARIABLE = "CLEARTRACE_LOCAL_API_KEYS"
 """Comma-separated keys; unlike a flag, they do not show in the list of processes."""
@@ -58,14 +64,29 @@ def _serve(settings: Settings, host: str, port: int) -> int:
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=settings.drain_seconds,
     )
     bound_host, bound_port = listener.getsockname()[:2]
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host
     sys.stdout.write(f"ClearTrace Local serves {settings.data_dir} on http://{shown}:{bound_port}\n")
     sys.stdout.flush()
-    uvicorn.Server(config).run(sockets=[listener])
+    _draining(uvicorn.Server(config), app.state.runner).run(sockets=[listener])
     return 0
+
+
+def _draining(server: uvicorn.Server, runner: JobRunner) -> uvicorn.Server:
+    """Tell the runner of the first signal when it arrives, and of a second one, which ends the wait."""
+    handle_exit = server.handle_exit
+
+    def told(sig: int, frame: FrameType | None) -> None:
+        if server.should_exit:
+            runner.give_up()
+        else:
+            runner.drain()
+        handle_exit(sig, frame)
+
+    server.handle_exit = told  # type: ignore[method-assign]  # what uvicorn registers for the signals
+    return server
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,28 +106,33 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help=f"a key that is accepted; repeatable. Better set {KEYS_VARIABLE} (comma separated)",
     )
-    for name, (default, text) in _flags().items():
+    for name, (default, text, least) in _flags().items():
         flag = "--" + name.replace("_", "-")
         if isinstance(default, bool):
             serve.add_argument(flag, action="store_true", help=text)
         elif isinstance(default, tuple):
             serve.add_argument(flag, action="append", default=list(default), help=text)
         else:
-            kind = _positive if isinstance(default, int) else str
+            kind = _at_least(least) if isinstance(default, int) else str
             serve.add_argument(flag, type=kind, default=default, help=text)
     return parser
 
 
-def _flags() -> dict[str, tuple[object, str]]:
+def _flags() -> dict[str, tuple[object, str, int]]:
+    """Give default, help and least value of each setting that is a flag."""
     return {
-        field.name: (field.default, field.metadata["help"]) for field in fields(Settings) if field.metadata
+        field.name: (field.default, field.metadata["help"], field.metadata.get("least", 1))
+        for field in fields(Settings)
+        if field.metadata
     }
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return int(text)
+
     return number
 
 

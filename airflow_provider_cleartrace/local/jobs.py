@@ -62,7 +62,7 @@ class JobRunner:
         self._wakes, self._waker = socket.socketpair()
         for end in (self._wakes, self._waker):
             end.setblocking(False)
-        self._stopping = False
+        self._drain_until: float | None = None
         self._thread = threading.Thread(target=self._run, name="job-runner", daemon=True)
 
     def start(self) -> None:
@@ -76,10 +76,20 @@ class JobRunner:
         forkserver.ensure_running()
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the workers. Their jobs stay recorded as running, and start anew with the next server."""
-        self._stopping = True
+    def drain(self) -> None:
+        """Start no more jobs, and let those that run finish within the time for it."""
+        if self._drain_until is None:
+            self._drain_until = time.monotonic() + self._settings.drain_seconds
+            self.wake()
+
+    def give_up(self) -> None:
+        """Wait for running jobs no longer."""
+        self._drain_until = time.monotonic()
         self.wake()
+
+    def stop(self) -> None:
+        """Drain, then end the workers. Interrupted jobs stay recorded as running, and start anew."""
+        self.drain()
         self._thread.join()
 
     def wake(self) -> None:
@@ -88,7 +98,7 @@ class JobRunner:
             self._waker.send(b"!")
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._is_drained():
             try:
                 self._look()
             except Exception as error:  # the queue must go on; what went wrong is logged by its place
@@ -98,10 +108,19 @@ class JobRunner:
             connection.wait([self._wakes, *sentinels], timeout=_LOOK_SECONDS)
             with suppress(BlockingIOError):
                 self._wakes.recv(4096)
+        if self._running:
+            _log.info(
+                "jobs were interrupted; the next server starts them anew", extra={"jobs": len(self._running)}
+            )
         for running in self._running.values():
             running.process.kill()
         for running in self._running.values():
             running.process.join()
+
+    def _is_drained(self) -> bool:
+        if self._drain_until is None:
+            return False
+        return not self._running or time.monotonic() >= self._drain_until
 
     def _look(self) -> None:
         for running in list(self._running.values()):
@@ -119,7 +138,11 @@ class JobRunner:
                     f"the job ran longer than {self._settings.job_seconds} s (--job-seconds) and was stopped"
                 )
                 running.process.kill()
-        while len(self._running) < self._settings.workers and (job := self._store.claim()):
+        while (
+            self._drain_until is None
+            and len(self._running) < self._settings.workers
+            and (job := self._store.claim())
+        ):
             try:
                 self._start(job)
             except Exception as error:

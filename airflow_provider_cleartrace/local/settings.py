@@ -41,8 +41,20 @@ class Settings:
     max_upload_bytes: int = _setting(2 * GIB, "size of one uploaded file")
     upload_url_seconds: int = _setting(3_600, "how long a presigned upload URL is valid")
     queue_length: int = _setting(1_000, "jobs that may wait; beyond, a submit answers 429")
+    queue_share_percent: int = _setting(50, "part of the queue that one of several keys may fill")
     workers: int = _setting(os.cpu_count() or 1, "jobs that run at the same time")
     job_seconds: int = _setting(3_600, "time one job may run")
     job_memory_bytes: int = _setting(4 * GIB, "memory one job may take")
+    drain_seconds: int = field(
+        default=10,
+        metadata={"help": "time that running jobs have to finish once the server is told to end", "least": 0},
+    )
     cached_models: int = _setting(16, "models kept in memory for requests")
     request_threads: int = _setting(max(2, os.cpu_count() or 1), "requests that compute at the same time")
+
+    @property
+    def queue_share(self) -> int:
+        """How many jobs of one key may wait; a key that is alone may fill the queue."""
+        if len(self.api_keys) < 2:
+            return self.queue_length
+        return max(1, self.queue_length * self.queue_share_percent // 100)

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     folder TEXT NOT NULL, based_on INTEGER, status TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0,
     error TEXT, artefact TEXT, submitted REAL NOT NULL, started REAL, ended REAL
 );
+CREATE TABLE IF NOT EXISTS turns (owner TEXT PRIMARY KEY, turn INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS jobs_of_model ON jobs (owner, model_id, job_id);
 CREATE INDEX IF NOT EXISTS jobs_to_do ON jobs (status, job_id);
 """
@@ -199,12 +200,21 @@ class Store:
         return Job(*row) if row else None
 
     def submit(
-        self, owner: str, model_id: str, kind: str, *, fingerprint: str, folder: str, queue_length: int
+        self,
+        owner: str,
+        model_id: str,
+        kind: str,
+        *,
+        fingerprint: str,
+        folder: str,
+        queue_length: int,
+        queue_share: int,
     ) -> Job:
         """Queue a job, or find the same one where it was submitted before.
 
         The same is one of the same kind and fingerprint, the model's last of this sort, and not failed. Then
-        ``job.folder != folder`` tells the caller that the new folder is not needed.
+        ``job.folder != folder`` tells the caller that the new folder is not needed. ``queue_length`` jobs may
+        wait, ``queue_share`` of one owner.
 
         Raises:
             NotFound, NotReady: an analysis of a model that is not there or not trained.
@@ -224,11 +234,13 @@ class Store:
                         f"model {model_id!r} has another {last.kind} job that is {last.status}; "
                         "wait for it, cancel it, or use another model id"
                     )
-            waiting = connection.execute("SELECT count(*) FROM jobs WHERE status = ?", (PENDING,)).fetchone()[
-                0
-            ]
+            waiting, own = connection.execute(
+                "SELECT count(*), coalesce(sum(owner = ?), 0) FROM jobs WHERE status = ?", (owner, PENDING)
+            ).fetchone()
             if waiting >= queue_length:
                 raise QueueFull(f"{waiting} jobs wait already; try again later")
+            if own >= queue_share:
+                raise QueueFull(f"{own} jobs of this key wait already; try again later")
             _ensure_model(connection, owner, model_id)
             cursor = connection.execute(
                 "INSERT INTO jobs (owner, model_id, kind, fingerprint, folder, based_on, status, submitted) "
@@ -239,14 +251,25 @@ class Store:
         return Job(*row)
 
     def claim(self) -> Job | None:
-        """Take the job that waits longest: it is running from now on, under its next attempt number."""
+        """Take the job that is next: it is running from now on, under its next attempt number.
+
+        Owners take turns, so that one with many jobs does not keep the others waiting; of an owner's jobs
+        the oldest is next.
+        """
         with self._transaction() as connection:
             row = connection.execute(
-                _SELECT_JOB + "WHERE status = ? ORDER BY job_id LIMIT 1", (PENDING,)
+                _SELECT_JOB
+                + "LEFT JOIN turns USING (owner) WHERE status = ? ORDER BY coalesce(turn, 0), job_id LIMIT 1",
+                (PENDING,),
             ).fetchone()
             if row is None:
                 return None
-            job_id = Job(*row).job_id
+            job_id, owner = Job(*row).job_id, Job(*row).owner
+            connection.execute(
+                "INSERT INTO turns SELECT ?, 1 + coalesce(max(turn), 0) FROM turns WHERE true "
+                "ON CONFLICT DO UPDATE SET turn = excluded.turn",
+                (owner,),
+            )
             connection.execute(
                 "UPDATE jobs SET status = ?, attempt = attempt + 1, started = ? WHERE job_id = ?",
                 (RUNNING, time.time(), job_id),

@@ -104,6 +104,7 @@ class Submissions:
                 fingerprint=fingerprint,
                 folder=folder.name,
                 queue_length=self._settings.queue_length,
+                queue_share=self._settings.queue_share,
             )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

@@ -865,15 +865,58 @@ class TestKilledServer:
             wait_until_empty(server.data_dir / "jobs")
 
     def test_a_stopped_server_keeps_its_jobs(self, tmp_path: Path, teacher: Teacher) -> None:
-        server = LocalServer(tmp_path / "data", flags=TO_LOOPBACK)
+        server = LocalServer(tmp_path / "data", flags=("--drain-seconds", "1", *TO_LOOPBACK))
         with server.start(), server.client() as client:
             teacher.open.clear()
             teacher.distil(client, "stopped")
             teacher.wait_for_a_call()
             server.stop()
+            assert '"jobs were interrupted' in server.log.read_text()
             server.start()
             teacher.open.set()
             assert wait(client, "stopped")["status"] == "completed"
+
+    def test_a_running_job_finishes_before_the_server_ends_and_a_waiting_one_waits_on(
+        self, tmp_path: Path, teacher: Teacher
+    ) -> None:
+        server = LocalServer(tmp_path / "data", flags=("--workers", "1", *TO_LOOPBACK))
+        with server.start(), server.client() as client:
+            teacher.open.clear()
+            teacher.distil(client, "drained")
+            teacher.wait_for_a_call()
+            teacher.distil(client, "waits")
+            assert server.process is not None
+            server.process.terminate()
+            time.sleep(0.5)
+            assert server.process.poll() is None
+            with pytest.raises(httpx.ConnectError), server.client() as late:
+                late.get("/health")
+            teacher.open.set()
+            assert server.process.wait(8) is not None
+            calls = len(teacher.calls)
+            assert calls == 1
+            server.start()
+            assert wait(client, "drained")["status"] == "completed"
+            assert wait(client, "waits")["status"] == "completed"
+            assert len(teacher.calls) == 2
+
+    def test_a_second_signal_ends_the_wait(self, tmp_path: Path, teacher: Teacher) -> None:
+        server = LocalServer(tmp_path / "data", flags=("--drain-seconds", "60", *TO_LOOPBACK))
+        with server.start(), server.client() as client:
+            teacher.open.clear()
+            teacher.distil(client, "hurried")
+            teacher.wait_for_a_call()
+            assert server.process is not None
+            server.process.terminate()
+            time.sleep(0.5)
+            server.process.terminate()
+            assert server.process.wait(5) is not None
+
+    def test_an_idle_server_ends_at_once(self, tmp_path: Path) -> None:
+        server = LocalServer(tmp_path / "data").start()
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 2
 
     def test_two_servers_never_share_a_data_directory(self, server: LocalServer) -> None:
         second = LocalServer(server.data_dir)

@@ -19,9 +19,25 @@ def store(tmp_path: Path) -> Store:
 
 
 def submit(
-    store: Store, kind: str = "fit", *, fingerprint: str = "a", folder: str = "f", length: int = 10
+    store: Store,
+    kind: str = "fit",
+    *,
+    owner: str = OWNER,
+    model_id: str = "m",
+    fingerprint: str = "a",
+    folder: str = "f",
+    length: int = 10,
+    share: int = 10,
 ) -> Job:
-    return store.submit(OWNER, "m", kind, fingerprint=fingerprint, folder=folder, queue_length=length)
+    return store.submit(
+        owner,
+        model_id,
+        kind,
+        fingerprint=fingerprint,
+        folder=folder,
+        queue_length=length,
+        queue_share=share,
+    )
 
 
 def claimed(store: Store) -> Job:
@@ -80,6 +96,39 @@ class TestSubmit:
             thread.join()
         assert len(found) == 8
         assert len(set(found)) == 1
+
+
+class TestFairness:
+    def test_owners_take_turns_whatever_the_length_of_their_queues(self, store: Store) -> None:
+        for owner, jobs in (("a", 5), ("b", 2), ("c", 1)):
+            for number in range(jobs):
+                submit(store, owner=owner, model_id=f"m{number}")
+        order = [claimed(store) for _ in range(8)]
+        assert [job.owner for job in order] == ["a", "b", "c", "a", "b", "a", "a", "a"]
+        assert [job.model_id for job in order if job.owner == "a"] == ["m0", "m1", "m2", "m3", "m4"]
+
+    def test_one_who_comes_late_is_next_and_gets_no_more_than_a_turn(self, store: Store) -> None:
+        for number in range(4):
+            submit(store, owner="a", model_id=f"m{number}")
+        assert [claimed(store).owner, claimed(store).owner] == ["a", "a"]
+        for number in range(2):
+            submit(store, owner="b", model_id=f"m{number}")
+        assert [claimed(store).owner for _ in range(4)] == ["b", "a", "b", "a"]
+
+    def test_turns_outlast_the_server(self, tmp_path: Path) -> None:
+        first = Store(tmp_path / "state.db")
+        for owner in ("a", "b"):
+            for number in range(2):
+                submit(first, owner=owner, model_id=f"m{number}")
+        assert claimed(first).owner == "a"
+        assert claimed(Store(tmp_path / "state.db")).owner == "b"
+
+    def test_one_owner_cannot_fill_the_queue(self, store: Store) -> None:
+        for number in range(2):
+            submit(store, owner="a", model_id=f"m{number}", length=4, share=2)
+        with pytest.raises(QueueFull, match="of this key"):
+            submit(store, owner="a", model_id="m2", length=4, share=2)
+        assert submit(store, owner="b", length=4, share=2).owner == "b"
 
 
 class TestFencing:
