@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from airflow_provider_cleartrace import __version__
 from airflow_provider_cleartrace.api.operations import OPERATIONS
@@ -21,6 +21,7 @@ from airflow_provider_cleartrace.local.endpoints import Endpoints
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.gate import Gate
 from airflow_provider_cleartrace.local.jobs import JobRunner
+from airflow_provider_cleartrace.local.metrics import CONTENT_TYPE, RequestCounts, exposition
 from airflow_provider_cleartrace.local.scoring import Scorer
 from airflow_provider_cleartrace.local.settings import Settings
 from airflow_provider_cleartrace.local.shelf import ModelShelf
@@ -30,6 +31,7 @@ from airflow_provider_cleartrace.local.uploads import UPLOAD_PATH, OwnUploads, U
 
 _DOCS = "/docs"
 _OPENAPI = "/openapi.json"
+_METRICS = "/metrics"
 
 _REFUSALS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer, "description": description}
@@ -123,6 +125,12 @@ def create_app(settings: Settings) -> FastAPI:
     async def docs() -> HTMLResponse:
         return HTMLResponse(docs_page(app.openapi()))
 
+    counts = RequestCounts()
+
+    @app.get(_METRICS, include_in_schema=False)
+    def metrics() -> PlainTextResponse:
+        return PlainTextResponse(exposition(counts, store.job_totals()), media_type=CONTENT_TYPE)
+
     handle_errors(app)
     app.add_middleware(
         Gate,
@@ -135,5 +143,6 @@ def create_app(settings: Settings) -> FastAPI:
         presigned=UPLOAD_PATH.partition("{")[0],
         max_body_bytes=settings.max_body_bytes,
         access_log=settings.access_log,
+        counts=counts,
     )
     return app

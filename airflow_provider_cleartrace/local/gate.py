@@ -15,10 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_cleartrace.local.answers import internal_error, refuse
 from airflow_provider_cleartrace.local.auth import KeyRing
+from airflow_provider_cleartrace.local.metrics import RequestCounts
 from airflow_provider_cleartrace.local.refusals import Refusal, TooLarge
 
 _DRAIN_SECONDS = 5.0
 """How long a refused body is still read: a client that is sending would see a reset and not the refusal."""
+
+_NO_OPERATION = "none"
+"""What is counted for requests that no route took: refused at the gate, or to an unknown path."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class Gate:
         presigned: str,
         max_body_bytes: int,
         access_log: bool,
+        counts: RequestCounts,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -42,6 +47,7 @@ class Gate:
         self._presigned = presigned
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer why not."""
@@ -65,6 +71,7 @@ class Gate:
             response = internal_error(error)
             if status == 0:
                 await response(scope, receive, watched_send)
+        self._counts.add(_operation(scope), status, time.perf_counter() - started)
         if self._access_log:
             # The path alone: a presigned query holds a signature.
             _log.info(
@@ -114,6 +121,11 @@ class Gate:
             f"the body is larger than the {self._max_body_bytes} bytes this server takes; "
             "upload a file instead"
         )
+
+
+def _operation(scope: Scope) -> str:
+    """Name the route that was taken, never the path: paths hold ids."""
+    return str(getattr(scope.get("route"), "name", _NO_OPERATION))
 
 
 async def _refuse_politely(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

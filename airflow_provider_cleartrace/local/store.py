@@ -82,6 +82,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class JobTotals:
+    """How many jobs of one kind are in one state, and how long those that ended ran, in seconds."""
+
+    kind: str
+    status: str
+    jobs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class UploadRecord:
     """An upload that was announced (``file_format``) and, once the bytes are here, received."""
 
@@ -328,6 +338,14 @@ class Store:
             return connection.execute(
                 "UPDATE jobs SET status = ? WHERE status = ?", (PENDING, RUNNING)
             ).rowcount
+
+    def job_totals(self) -> list[JobTotals]:
+        """Count the jobs of all owners."""
+        rows = self._connection.execute(
+            "SELECT kind, status, count(*), coalesce(sum(max(0, ended - started)), 0.0) FROM jobs "
+            "GROUP BY kind, status"
+        )
+        return [JobTotals(*row) for row in rows]
 
     def open_folders(self) -> list[str]:
         """Name the job folders that are still needed."""

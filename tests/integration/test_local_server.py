@@ -925,6 +925,28 @@ class TestKilledServer:
             second.start()
 
 
+class TestMetrics:
+    def test_they_count_requests_and_jobs_without_names(
+        self, server: LocalServer, client: httpx.Client, trained: str
+    ) -> None:
+        client.get(f"/v1/models/{trained}/status")
+        answer = client.get("/metrics")
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        sample = re.compile(r"[a-z_]+(\{[a-z]+=\"\w+\"(,[a-z]+=\"\w+\")*\})? [0-9.e+-]+")
+        figures = [line for line in answer.text.splitlines() if not line.startswith("# ")]
+        assert all(sample.fullmatch(line) for line in figures), figures
+        told = dict(line.rsplit(" ", 1) for line in figures)
+        assert float(told['cleartrace_requests_total{operation="status",status="200"}']) >= 1
+        assert float(told['cleartrace_jobs{kind="fit",state="completed"}']) >= 1
+        assert float(told['cleartrace_job_seconds_total{kind="fit"}']) > 0
+        assert float(told["process_resident_memory_bytes"]) > 2**20
+        assert "cleartrace_queue_length" in told
+        assert trained not in answer.text
+
+    def test_they_need_a_key(self, server: LocalServer) -> None:
+        assert httpx.get(f"{server.base_url}/metrics", trust_env=False).status_code == 401
+
+
 class TestSecrets:
     def test_no_key_signature_header_or_row_is_logged_or_kept(
         self, server: LocalServer, client: httpx.Client, teacher: Teacher
