@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keys = (*given.api_key, *_keys_of_environment())
     if not keys and not _is_loopback(given.host):
         parser.error(f"without an API key the server binds to loopback only, not to {given.host}")
+    if given.tls_key and not given.tls_cert:
+        parser.error("--tls-key needs the certificate as well: --tls-cert")
     limits: dict[str, Any] = {name: getattr(given, name) for name in _flags()}
     limits["allow_predict_host"] = tuple(given.allow_predict_host)
     settings = Settings(data_dir=given.data_dir.resolve(), api_keys=keys, **limits)
@@ -65,10 +67,18 @@ def _serve(settings: Settings, host: str, port: int) -> int:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.drain_seconds,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
     )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
+        sys.stderr.write(f"cleartrace-local: --tls-cert and --tls-key cannot be used: {error}\n")
+        return 1
     bound_host, bound_port = listener.getsockname()[:2]
+    scheme = "https" if settings.tls_cert else "http"
     shown = f"[{bound_host}]" if ":" in bound_host else bound_host
-    sys.stdout.write(f"ClearTrace Local serves {settings.data_dir} on http://{shown}:{bound_port}\n")
+    sys.stdout.write(f"ClearTrace Local serves {settings.data_dir} on {scheme}://{shown}:{bound_port}\n")
     sys.stdout.flush()
     _draining(uvicorn.Server(config), app.state.runner).run(sockets=[listener])
     return 0

@@ -27,6 +27,10 @@ class Settings:
     upload_bucket: str | None = _setting(
         None, "s3://bucket/prefix that uploads are presigned for, instead of here"
     )
+    tls_cert: str | None = _setting(None, "PEM file of the certificate chain to serve HTTPS with")
+    tls_key: str | None = _setting(
+        None, "PEM file of its private key, unless the certificate's file holds it"
+    )
     allow_predict_host: tuple[str, ...] = _setting(
         (), "HOST or HOST:PORT that a distillation may ask although its address is not public; repeatable"
     )
