@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -105,8 +106,9 @@ class _TrainingOperator(ClearTraceJobOperator):
         self.feature_schema = feature_schema
         self.config = config
 
+    @abc.abstractmethod
     def _submit(self, client: ClearTrace, model_id: str) -> JobResult:
-        raise NotImplementedError
+        """Submit the training; the data lies under ``model_id``."""
 
     def _request(self) -> dict[str, Any]:
         """What shapes the model besides the data (JSON, no secrets)."""
