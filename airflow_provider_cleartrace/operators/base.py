@@ -88,6 +88,8 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
             default_deferrable`` says.
         timeout: Seconds the job may take, from its submit.
         poll_interval: Seconds before the second look at the job; by default the connection's.
+        cancel_on_kill: Cancel the job when the waiting task is killed, marked or cleared: on a worker, and
+            with Airflow 3.3+ also while it is deferred.
     """
 
     job: ClassVar[str]
@@ -98,6 +100,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         deferrable: bool | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         poll_interval: float | None = None,
+        cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -108,6 +111,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         self.deferrable = deferrable_or_default(deferrable)
         self.timeout = timeout
         self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
         self._running: str | None = None
 
     @abc.abstractmethod
@@ -138,6 +142,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
                         deadline=deadline,
                         poll_interval=poll_interval,
                         receipt=dict(started.receipt),
+                        cancel_on_kill=self.cancel_on_kill,
                     ),
                     method_name="execute_complete",
                     timeout=dt.timedelta(seconds=self.timeout + BACKSTOP),
@@ -187,7 +192,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
 
     def on_kill(self) -> None:
         """Cancel the job of a task that is killed while it waits on the worker."""
-        if self._running is None:
+        if self._running is None or not self.cancel_on_kill:
             return
         with self.hook.get_conn() as client:
             fate = self._cancel(client.load(self._running))

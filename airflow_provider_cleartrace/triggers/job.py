@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import random
 import time
@@ -14,7 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import StatusResult
 from airflow_provider_cleartrace.client.exchange import Flow
-from airflow_provider_cleartrace.client.jobs import wait_until_ended
+from airflow_provider_cleartrace.client.jobs import cancel, wait_until_ended
 from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
 from airflow_provider_cleartrace.client.retry import Backoff
 from airflow_provider_cleartrace.client.session import Session
@@ -32,13 +33,20 @@ LOOKUP_PATIENCE = 120.0
 LOOKUP_BACKOFF = Backoff(first=1.0, factor=2.0, cap=30.0)
 
 
+CANCEL_TIMEOUT = 10.0
+"""Seconds a cancel may take: Airflow gives `on_kill` 30 of them in all."""
+
+HEARTBEAT = 600.0
+"""Seconds after which a wait says that it still waits."""
+
+
 class ClearTraceJobTrigger(BaseTrigger):
     """Polls one job of a model and fires once, with how the wait ended.
 
     The event is JSON: ``model_id``, ``job``, ``ending`` (see :class:`~.Ending`), ``reason``, ``elapsed``
     seconds, ``refusal``, and the ``receipt`` it was given. The trigger only polls:
-    results are fetched by the worker. It never touches the job, so that a restarted triggerer or a second
-    copy of the trigger does no harm.
+    results are fetched by the worker. Nothing but :meth:`on_kill` touches the job, so that a restarted triggerer
+    or a second copy of the trigger does no harm.
 
     Args:
         model_id: The model.
@@ -49,6 +57,7 @@ class ClearTraceJobTrigger(BaseTrigger):
         poll_interval: Seconds before the second look.
         max_poll_interval: Most seconds between two looks.
         receipt: What the task wants to know again when it is resumed (JSON, nothing secret).
+        cancel_on_kill: Cancel the job when somebody marks or clears the waiting task (Airflow 3.3+).
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class ClearTraceJobTrigger(BaseTrigger):
         poll_interval: float = Patience.poll_interval,
         max_poll_interval: float = Patience.max_interval,
         receipt: dict[str, Any] | None = None,
+        cancel_on_kill: bool = False,
     ) -> None:
         super().__init__()
         self.model_id = model_id
@@ -71,6 +81,7 @@ class ClearTraceJobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.receipt = receipt or {}
+        self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, all of them plain JSON."""
@@ -85,6 +96,7 @@ class ClearTraceJobTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "max_poll_interval": self.max_poll_interval,
                 "receipt": self.receipt,
+                "cancel_on_kill": self.cancel_on_kill,
             },
         )
 
@@ -110,6 +122,26 @@ class ClearTraceJobTrigger(BaseTrigger):
                 "receipt": self.receipt,
             }
         )
+
+    async def on_kill(self) -> None:
+        """Cancel the job, as somebody has ended the waiting task: only then does Airflow (3.3+) call this."""
+        if not self.cancel_on_kill:
+            return
+        try:
+            async with borrow(self.cleartrace_conn_id) as shared:
+                settings, transport = await shared.ready()
+                looking = dataclasses.replace(settings, timeout=CANCEL_TIMEOUT, max_retries=1)
+                stopped = await transport.run(cancel(Session(looking, model_id=self.model_id), self.job))
+        except Exception as error:  # nobody is left to hear of it
+            self.log.warning(
+                "%s of model %s could not be cancelled (%s) and may still run",
+                self.job,
+                self.model_id,
+                type(error).__name__,
+            )
+            return
+        fate = "cancelled" if stopped else "left running: the service has no cancel"
+        self.log.info("%s of model %s: %s", self.job, self.model_id, fate)
 
     def _wait(self, settings: Settings) -> Flow[Ended]:
         return wait_until_ended(
@@ -145,16 +177,20 @@ class ClearTraceJobTrigger(BaseTrigger):
 
 
 class StatusLog:
-    """Logs a job's status when it changes, and only then."""
+    """Logs a job's status when it changes, and now and then while it does not."""
 
     def __init__(self, log: Any, model_id: str, job: str) -> None:
         self._log = log
         self._model_id = model_id
         self._job = job
         self._last = ""
+        self._told = 0.0
 
     def __call__(self, status: StatusResult) -> None:
         """Take note of one look."""
-        if status.status != self._last:
-            self._last = status.status
-            self._log.info("%s of model %s is %s", self._job, self._model_id, status.status)
+        now = time.monotonic()
+        if status.status == self._last and now - self._told < HEARTBEAT:
+            return
+        self._last, self._told = status.status, now
+        share = "" if status.progress is None else f" ({status.progress:.0%})"
+        self._log.info("%s of model %s is %s%s", self._job, self._model_id, status.status, share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from pathlib import Path
@@ -38,6 +39,7 @@ from airflow_provider_cleartrace.operators.training import (
 )
 from airflow_provider_cleartrace.sensors.job import ClearTraceJobSensor
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
 from tests.integration.airflow_tasks import context, fire, run, through_json
 from tests.integration.local_server import LocalServer
 from tests.integration.teacher_server import teacher_server
@@ -399,9 +401,7 @@ class TestSensor:
 
 
 class TestTrigger:
-    def trigger(self, **arguments: Any):
-        from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
-
+    def trigger(self, **arguments: Any) -> ClearTraceJobTrigger:
         defaults = {
             "model_id": "m",
             "job": "fit",
@@ -411,6 +411,7 @@ class TestTrigger:
             "poll_interval": 0.1,
             "max_poll_interval": 0.2,
             "receipt": {"data": "file"},
+            "cancel_on_kill": True,
         }
         return ClearTraceJobTrigger(**defaults | arguments)
 
@@ -444,6 +445,61 @@ class TestTrigger:
         for event in (None, {}, {"ending": "sideways"}):
             with pytest.raises(OuterProductError, match="may still run"):
                 operator.execute_complete(context(), event)
+
+
+class TestKilledWhileDeferred:
+    @pytest.fixture
+    def running(self, local_server: LocalServer) -> str:
+        model_id = f"long-{uuid.uuid4().hex[:8]}"
+        with client(local_server) as started:
+            started.fit(
+                pd.read_csv(CREDIT),
+                target="good_credit",
+                model_id=model_id,
+                n_hyperopt_steps=500,
+                wait=False,
+            )
+        yield model_id
+        with client(local_server) as started:
+            started.load(model_id).cancel()
+
+    def status(self, server: LocalServer, model_id: str) -> str:
+        with client(server) as asked:
+            return asked.load(model_id).status.status
+
+    def trigger(self, model_id: str, **arguments: Any) -> ClearTraceJobTrigger:
+        return ClearTraceJobTrigger(model_id, "fit", "cleartrace_default", started=0.0, **arguments)
+
+    def test_the_job_is_cancelled_when_somebody_ends_the_task(
+        self, local_server: LocalServer, running: str
+    ) -> None:
+        asyncio.run(self.trigger(running, cancel_on_kill=True).on_kill())
+        assert self.status(local_server, running) == "failed"
+
+    def test_it_runs_on_when_the_author_wants_that(self, local_server: LocalServer, running: str) -> None:
+        asyncio.run(self.trigger(running, cancel_on_kill=False).on_kill())
+        assert self.status(local_server, running) != "failed"
+
+    def test_a_triggerer_that_stops_leaves_the_job_alone(
+        self, local_server: LocalServer, running: str
+    ) -> None:
+        async def stop_while_waiting() -> None:
+            trigger = self.trigger(running, cancel_on_kill=True, poll_interval=0.1)
+            waiting = asyncio.ensure_future(anext(trigger.run()))
+            await asyncio.sleep(1.0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await trigger.cleanup()
+
+        asyncio.run(stop_while_waiting())
+        assert self.status(local_server, running) != "failed"
+
+    def test_a_cancel_that_fails_is_logged_not_raised(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_CLEARTRACE_DEFAULT", '{"host": "http://127.0.0.1:9"}')
+        asyncio.run(self.trigger("any", cancel_on_kill=True).on_kill())
 
 
 class TestMapping:
