@@ -45,8 +45,8 @@ class ClearTraceJobTrigger(BaseTrigger):
 
     The event is JSON: ``model_id``, ``job``, ``ending`` (see :class:`~.Ending`), ``reason``, ``elapsed``
     seconds, ``refusal``, and the ``receipt`` it was given. The trigger only polls:
-    results are fetched by the worker. Nothing but :meth:`on_kill` touches the job, so that a restarted triggerer
-    or a second copy of the trigger does no harm.
+    results are fetched by the worker. Nothing but :meth:`on_kill` touches the job, so that a restarted
+    triggerer or a second copy of the trigger does no harm.
 
     Args:
         model_id: The model.
