@@ -23,7 +23,7 @@ _EXPLAINED_ROWS = 5_000
 _LEVEL_ROWS = 5
 """Rows a level needs before it is called the best or the worst."""
 _ONE_WAY = 0.7
-"""Share of rows that must agree on a sign before a driver is said to raise or to lower the prediction."""
+"""Share of the reacting rows that must agree on a sign before a driver is said to raise or to lower."""
 _NAMED_COLUMNS = 3
 
 Facts = dict[str, Any]
@@ -159,11 +159,12 @@ def _direction(column: Column, gradients: NDArray[np.float64], codes: NDArray[np
     present = gradients[~np.isnan(codes)]
     if not np.abs(present).sum():
         return {"direction": "unclear"}
-    rising = float((present > 0).mean())
-    agreement = max(rising, 1 - rising)
-    if agreement < _ONE_WAY:
+    # Trees do not react at all in many rows: those say nothing about a direction.
+    rising, falling = float((present > 0).mean()), float((present < 0).mean())
+    agreement = max(rising, falling)
+    if agreement < _ONE_WAY * (rising + falling):
         return {"direction": "mixed", "agreement": agreement}
-    return {"direction": "raises" if rising >= 0.5 else "lowers", "agreement": agreement}
+    return {"direction": "raises" if rising > falling else "lowers", "agreement": agreement}
 
 
 def _segment_facts(segmentation: Segmentation) -> Facts:

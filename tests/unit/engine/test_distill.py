@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, distill, explain
 from airflow_provider_cleartrace.local.engine.metrics import r_squared
+from airflow_provider_cleartrace.local.engine.rfm import KernelMachine
 from airflow_provider_cleartrace.local.engine.tuning import split_rows
 from tests.unit.engine.engine_tables import Labelled
 
@@ -65,7 +67,12 @@ def test_a_teacher_of_class_probabilities_makes_a_multiclass_student(mixed: Labe
     assert predictions.min() >= 0
     np.testing.assert_allclose(predictions.sum(axis=1), 1.0)
     assert (predictions.argmax(axis=1) == teacher.argmax(axis=1)).mean() > 0.9
-    assert student.fidelity is not None
+    rows = held_out(mixed)
+    scores = student.scores(student.encode(mixed.table.take(rows)))
+    assert student.fidelity == {
+        "r2": pytest.approx(r_squared(teacher[rows], scores)),
+        "agreement": pytest.approx((predictions.argmax(axis=1) == teacher.argmax(axis=1))[rows].mean()),
+    }
     assert student.fidelity["agreement"] > 0.8
 
 
@@ -90,9 +97,25 @@ def test_labels_change_the_metrics_and_nothing_else(mixed: Labelled, teach: Any)
     without = distill(mixed.table, teach(mixed), config=FAST)
     with_labels = distill(mixed.table, teach(mixed), labels=labels, config=FAST)
     np.testing.assert_array_equal(with_labels.predict(mixed.table), without.predict(mixed.table))
+    np.testing.assert_array_equal(with_labels.global_agop, without.global_agop)
+    one, other = with_labels.predictor, without.predictor
+    assert isinstance(one, KernelMachine)
+    assert isinstance(other, KernelMachine)
+    for part in ("centers", "coefficients", "offset", "root", "bandwidth"):
+        np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+    assert with_labels.trials == without.trials
     assert with_labels.fidelity == without.fidelity
     assert "validation_accuracy" in with_labels.metrics
     assert "validation_accuracy" not in without.metrics
+
+
+def test_a_stored_student_is_the_same_student(mixed: Labelled, unseen: Labelled, tmp_path: Path) -> None:
+    student = distill(mixed.table, several(mixed), config=FAST)
+    student.save(tmp_path)
+    loaded = Model.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(unseen.table), student.predict(unseen.table))
+    assert loaded.fidelity == student.fidelity
+    assert loaded.warnings == student.warnings
 
 
 def test_a_linear_teacher_has_its_gradient_recovered() -> None:

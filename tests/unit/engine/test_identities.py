@@ -93,23 +93,29 @@ def test_drivers_follow_their_columns_and_ignore_their_units(order: list[int], u
 
 
 @pytest.mark.parametrize(
-    ("link", "bound"),
-    [(np.tanh, 0.98), (np.sin, 0.97), (np.square, 0.97), (lambda z: (z > 0).astype(float), 0.95)],
-    ids=["tanh", "sin", "square", "labels"],
+    "link", [np.tanh, np.sin, np.square, np.sign], ids=["tanh", "sin", "square", "labels"]
 )
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("n", "seeds", "bound"), [(300, 5, 0.9), (1000, 5, 0.97), (3000, 1, 0.99)])
 def test_the_direction_of_a_single_index_is_recovered(
-    link: Callable[[Floats], Floats], bound: float, seed: int
+    link: Callable[[Floats], Floats], n: int, seeds: int, bound: float
 ) -> None:
-    random = np.random.default_rng(seed)
-    direction = np.linalg.qr(random.normal(size=(20, 1)))[0]
-    x = random.normal(size=(1000, 20))
-    y = link(x @ direction)
-    machine = fit_kernel_machine(
-        x[200:], y[200:], x[:200], y[:200], bandwidth=10.0, ridge=1e-3, max_centers=6000, seed=0
-    ).machine
-    leading = np.linalg.eigh(machine.agop(x))[1][:, -1:]
-    assert abs(float((leading.T @ direction).item())) > bound
+    for seed in range(seeds):
+        random = np.random.default_rng(seed)
+        direction = np.linalg.qr(random.normal(size=(20, 1)))[0]
+        x = random.normal(size=(n, 20))
+        y, held_out = link(x @ direction), n // 5
+        machine = fit_kernel_machine(
+            x[held_out:],
+            y[held_out:],
+            x[:held_out],
+            y[:held_out],
+            bandwidth=10.0,
+            ridge=1e-3,
+            max_centers=1000,
+            seed=0,
+        ).machine
+        leading = np.linalg.eigh(machine.agop(x))[1][:, -1:]
+        assert abs(float((leading.T @ direction).item())) > bound
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

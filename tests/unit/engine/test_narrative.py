@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, distill, fit
+from airflow_provider_cleartrace.local.engine import (
+    FitConfig,
+    InputError,
+    Model,
+    Table,
+    distill,
+    explain,
+    fit,
+)
 from airflow_provider_cleartrace.local.engine.facts import facts
 from airflow_provider_cleartrace.local.engine.figures import decimal, number, percent
 from airflow_provider_cleartrace.local.engine.narrative import narrate, tell
 from airflow_provider_cleartrace.local.engine.segmentation import segment
+from airflow_provider_cleartrace.local.engine.table import is_missing
 from tests.unit.engine.engine_tables import Labelled
 
 Models = dict[tuple[str, str], Model]
@@ -104,6 +113,40 @@ def test_directions_are_those_of_a_known_function() -> None:
     assert re.search(r"- down \(\d+%\): a higher value lowers", text)
     assert re.search(r"- both \(\d+%\): whether a higher value", text)
     assert re.search(r"- town \(\d+%\): the prediction is highest with Bonn and lowest with Kiel", text)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rows_in_which_nothing_reacts_do_not_vote_on_a_direction(sign: int) -> None:
+    random = np.random.default_rng(0)
+    x, z = random.standard_normal((2, 600))
+    table = Table.from_columns({"x": x, "z": z})
+    config = FitConfig(mode="fast", base_model_type="xgboost")
+    # A tree's difference is zero for all but the rows near the step.
+    model = fit(table, sign * 10.0 * (x > 2.5), target_name="y", config=config)
+    gradients = model.feature_gradients(model.encode(table))[:, 0, 0]
+    reacting = (sign * gradients > 0).mean()
+    assert 0 < reacting < 0.2
+    driver = facts(model, table, kpi_name="y")["drivers"][0]
+    direction = "raises" if sign > 0 else "lowers"
+    assert (driver["feature"], driver["direction"]) == ("x", direction)
+    assert driver["agreement"] == pytest.approx(reacting)
+    text = narrate(model, table, kpi_name="y")
+    assert f"a higher value {direction} the prediction in {percent(reacting)} of the rows" in text
+
+
+@pytest.mark.parametrize("base", ["xrfm", "xgboost"])
+def test_a_direction_is_that_of_the_rows_it_counts(models: Models, unseen: Labelled, base: str) -> None:
+    model = models[base, "regression"]
+    explained = explain(model, unseen.table)
+    counted = 0
+    for driver in facts(model, unseen.table, kpi_name="Price")["drivers"]:
+        if driver["direction"] in ("raises", "lowers"):
+            present = ~is_missing(unseen.table[driver["feature"]])
+            slopes = explained.local_drivers[present, explained.feature_names.index(driver["feature"])]
+            sign = 1 if driver["direction"] == "raises" else -1
+            assert driver["agreement"] == pytest.approx((sign * slopes > 0).mean())
+            counted += 1
+    assert counted
 
 
 def test_a_class_is_named_with_what_speaks_for_it(models: Models, unseen: Labelled) -> None:

@@ -71,6 +71,8 @@ def test_every_figure_equals_a_count_of_the_reference_rows(
             assert rule.confidence == pytest.approx(hit[inside].mean())
             assert rule.lift == pytest.approx(hit[inside].mean() / hit.mean())
             assert rule.coverage == pytest.approx(inside[hit].mean())
+            assert rule.support >= RuleSettings().min_support
+            assert {condition.feature for condition in rule.conditions} <= set(model.schema.feature_names)
 
 
 @pytest.mark.parametrize(("base", "task"), EVERY_MODEL)

@@ -64,6 +64,9 @@ def test_every_candidate_flips_and_needs_each_change(
     model, table = models[base, task], unseen.table.take(np.arange(8))
     results = search(model, table, desired_class=desired, **QUICK)
     assert [result.query_index for result in results] == list(range(8))
+    predicted = model.predict(table)
+    explained = predicted[:, desired] if predicted.ndim == 2 else predicted
+    assert [result.baseline_prediction for result in results] == pytest.approx(explained.tolist(), abs=1e-9)
     searched = [result for result in results if not result.already_at_desired_class]
     assert searched
     assert np.mean([bool(result.scenarios) for result in searched]) > 0.5

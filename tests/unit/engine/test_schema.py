@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from airflow_provider_cleartrace.local.engine import Column, InputError, ModelSchema, Table, infer_schema
+from airflow_provider_cleartrace.local.engine import (
+    Column,
+    InputError,
+    Model,
+    ModelSchema,
+    Table,
+    infer_schema,
+)
 from airflow_provider_cleartrace.local.engine.schema import MAX_CATEGORIES
+from tests.unit.engine.engine_tables import Labelled
 
 
 def column(values: list[Any], **wish: Any) -> Column:
@@ -114,6 +122,29 @@ def test_an_unreadable_cell_is_named_but_not_shown(kind: str, wanted: str) -> No
 def test_numbers_too_large_to_compute_with_are_refused_by_column() -> None:
     with pytest.raises(InputError, match="'a' holds numbers too large"):
         column([1e300, -1e300])
+
+
+def test_the_schema_of_a_model_describes_its_training_table(
+    models: dict[tuple[str, str], Model], mixed: Labelled
+) -> None:
+    for model in models.values():
+        assert model.schema.feature_names == mixed.table.names
+        kinds = ["number", "number", "integer", "category", "boolean", "datetime", "integer"]
+        assert [found.kind for found in model.schema.features] == kinds
+        for name in ("area", "income", "rooms", "country"):
+            values, found = mixed.table[name], model.schema.feature(name)
+            assert (found.minimum, found.maximum) == (np.nanmin(values), np.nanmax(values))
+            assert found.mean == pytest.approx(np.nanmean(values))
+            assert found.std == pytest.approx(np.nanstd(values))
+            assert found.missing_share == pytest.approx(np.isnan(values).mean())
+        towns, listed = mixed.table["town"], model.schema.feature("listed")
+        assert model.schema.feature("town").categories == tuple(sorted({town for town in towns if town}))
+        assert model.schema.feature("town").missing_share == pytest.approx(
+            np.mean([town is None for town in towns])
+        )
+        dates = sorted(mixed.table["listed"])
+        assert [listed.json_value(end) for end in (listed.minimum, listed.maximum)] == [dates[0], dates[-1]]
+        assert ModelSchema.from_json(json.loads(json.dumps(model.schema.to_json()))) == model.schema
 
 
 def test_a_schema_survives_json() -> None:

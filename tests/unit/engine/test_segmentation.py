@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, explain, fit
-from airflow_provider_cleartrace.local.engine.figures import number, percent
+from airflow_provider_cleartrace.local.engine.figures import label_text, number, percent
 from airflow_provider_cleartrace.local.engine.segmentation import Segmentation, assign, segment
+from airflow_provider_cleartrace.local.engine.table import json_values
 from tests.unit.engine.engine_tables import Labelled
 
 Models = dict[tuple[str, str], Model]
 QUICK: dict[str, Any] = {"n_search_steps": 14}
+EVERY_MODEL = [
+    (base, task) for base in ("xrfm", "xgboost") for task in ("regression", "binary", "multiclass")
+]
+SHARE = r"((?:less than |more than )?[\d.]+%)"
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +155,82 @@ def test_every_figure_of_a_persona_is_counted_on_its_rows(
             if name in table:
                 having = table[name] == level
                 assert (inside, overall) == (percent(having[group].mean()), percent(having.mean()))
+
+
+def explanation_space(model: Model, table: Table) -> np.ndarray:
+    """Gradients per training standard deviation, (n, d)."""
+    return np.asarray(explain(model, table).local_drivers * model.encoder.units(table))
+
+
+@pytest.mark.parametrize(("base", "task"), EVERY_MODEL)
+def test_every_row_is_nearest_to_its_own_centroid_and_the_quality_is_the_silhouette(
+    models: Models, mixed: Labelled, base: str, task: str
+) -> None:
+    model = models[base, task]
+    found = segment(model, mixed.table, **QUICK)
+    points = explanation_space(model, mixed.table) / np.array(found.scale)
+    assert cdist(points, np.array(found.centroids)).argmin(axis=1).tolist() == list(found.cluster_ids)
+    silhouette = silhouette_score(points, found.cluster_ids)
+    assert found.quality == pytest.approx(max(0.0, silhouette), abs=1e-6)
+
+
+@pytest.mark.parametrize(("base", "task"), EVERY_MODEL)
+def test_no_number_stands_in_a_persona_but_those_counted_on_its_rows(
+    models: Models, mixed: Labelled, base: str, task: str
+) -> None:
+    model, table = models[base, task], mixed.table
+    found = segment(model, table, mixed.target(task), **QUICK)
+    predictions, gradients = model.predict(table), explanation_space(model, table)
+    classes = None if task == "regression" else np.array(model.classes)[model.predicted_classes(predictions)]
+
+    def mean(name: str, rows: np.ndarray) -> str:
+        if name == "listed":
+            days = np.array(table[name][rows], dtype="M8[D]").astype(int)
+            return str(np.datetime64("1970-01-01") + round(days.mean()))
+        return number(float(np.nanmean(table[name][rows])))
+
+    def having(name: str, level: str) -> np.ndarray:
+        values = json_values(table[name])
+        return np.array([level == ("missing" if value is None else label_text(value)) for value in values])
+
+    for persona in found.personas:
+        group, everyone = np.array(found.cluster_ids) == persona.cluster_id, np.ones(len(table), dtype=bool)
+        text = persona.persona_description
+        expected = [f"{group.sum()} of 260 rows ({percent(group.mean())})."]
+        if task == "regression":
+            inside, overall = number(predictions[group].mean()), number(predictions.mean())
+            expected.append(f"The mean predicted price is {inside} ({overall} over all rows).")
+            inside, overall = number(mixed.value[group].mean()), number(mixed.value.mean())
+            expected.append(f"The observed mean of price is {inside} ({overall} over all rows).")
+        elif task == "binary":
+            inside, overall = percent(predictions[group].mean()), percent(predictions.mean())
+            expected.append(f"probability of price = true is {inside} ({overall} over all rows).")
+            inside, overall = percent(mixed.flag[group].mean()), percent(mixed.flag.mean())
+            expected.append(f"Observed: price = true for {inside} ({overall} of all rows).")
+        else:
+            assert classes is not None
+            common = Counter(classes[group]).most_common(1)[0][0]
+            inside, overall = percent((classes[group] == common).mean()), percent((classes == common).mean())
+            expected.append(f"prediction is price = {common}, for {inside} of them ({overall} of all rows).")
+        for sentence in expected:
+            assert sentence in text
+            text = text.replace(sentence, "")
+        for name, inside, overall in re.findall(r"(\w+) averages (\S+) \((\S+) over all rows\)", text):
+            assert (inside, overall) == (mean(name, group), mean(name, everyone))
+        for name, level, inside, overall in re.findall(
+            rf"(\w+) is (\w+) for {SHARE} \({SHARE} of all rows\)", text
+        ):
+            held = having(name, level)
+            assert (inside, overall) == (percent(held[group].mean()), percent(held.mean()))
+        text = re.sub(r"\w+ averages \S+ \(\S+ over all rows\)", "", text)
+        text = re.sub(rf"\w+ is \w+ for {SHARE} \({SHARE} of all rows\)", "", text)
+        assert not re.search(r"\d", text)
+        strengths = np.abs(gradients[group]).mean(axis=0)
+        strongest = [table.names[position] for position in np.argsort(-strengths, kind="stable")[:3]]
+        assert persona.top_drivers == tuple(strongest)
+        for name, direction in re.findall(r"(\w+) \(a higher value (raises|lowers) it\)", text):
+            slope = gradients[group, table.names.index(name)].mean()
+            assert direction == ("raises" if slope > 0 else "lowers")
 
 
 def test_names_say_what_distinguishes_and_never_repeat(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from airflow_provider_cleartrace.local.engine import FitConfig, InputError, Model, Table, explain, fit
-from airflow_provider_cleartrace.local.engine.metrics import area_under_curve, r_squared, validation_metrics
+from airflow_provider_cleartrace.local.engine.metrics import (
+    area_under_curve,
+    calibration_error,
+    r_squared,
+    validation_metrics,
+)
+from airflow_provider_cleartrace.local.engine.scenario import search
+from airflow_provider_cleartrace.local.engine.segmentation import segment
 from airflow_provider_cleartrace.local.engine.target import read_target
 from airflow_provider_cleartrace.local.engine.tuning import split_rows
 from tests.unit.engine.engine_tables import Labelled
@@ -19,8 +28,8 @@ Models = dict[tuple[str, str], Model]
 
 
 def table_of(n: int) -> Table:
-    random = np.random.default_rng(0)
-    return Table.from_columns({"a": random.normal(size=n), "b": random.normal(size=n)})
+    draw = np.random.default_rng(0)
+    return Table.from_columns({"a": draw.normal(size=n), "b": draw.normal(size=n)})
 
 
 def fit_target(values: list[Any], config: FitConfig = FAST) -> Model:
@@ -184,6 +193,14 @@ def test_the_best_trial_is_the_one_that_was_taken(mixed: Labelled) -> None:
     assert model.predictor.bandwidth == best["params"]["bandwidth"]  # type: ignore[attr-defined]
 
 
+def test_the_best_boosted_trial_is_the_one_that_was_taken(mixed: Labelled) -> None:
+    config = FitConfig(n_hyperopt_steps=4, base_model_type="xgboost")
+    model = fit(mixed.table, mixed.value, target_name="y", config=config)
+    losses = [trial["loss"] for trial in model.trials]
+    assert len(set(losses)) == 4
+    assert model.metrics["validation_rmse"] == pytest.approx(min(losses), rel=1e-5)
+
+
 def test_a_small_table_is_searched_by_cross_validation(mixed: Labelled) -> None:
     searched = fit(mixed.table, mixed.value, target_name="price", config=FitConfig(n_hyperopt_steps=2))
     alone = fit(mixed.table, mixed.value, target_name="price", config=FitConfig(n_hyperopt_steps=1))
@@ -194,9 +211,9 @@ def test_a_small_table_is_searched_by_cross_validation(mixed: Labelled) -> None:
 
 
 def test_heavy_tails_are_searched_away() -> None:
-    random = np.random.default_rng(0)
-    amounts = np.exp(2.0 * random.normal(size=(700, 5)))
-    likely = random.random(700) < 1 / (1 + np.exp(-2 * np.log(amounts[:, 0]) + np.log(amounts[:, 1])))
+    draw = np.random.default_rng(0)
+    amounts = np.exp(2.0 * draw.normal(size=(700, 5)))
+    likely = draw.random(700) < 1 / (1 + np.exp(-2 * np.log(amounts[:, 0]) + np.log(amounts[:, 1])))
     table = Table.from_columns({f"amount_{j}": amounts[:, j] for j in range(5)})
     training, unseen = np.arange(500), np.arange(500, 700)
     model = fit(table.take(training), likely[:500], target_name="late")
@@ -229,6 +246,70 @@ def test_labels_come_back_as_they_were_given(mixed: Labelled) -> None:
         guesses = [model.classes[guess] for guess in model.predicted_classes(model.predict(mixed.table))]
         assert {type(guess) for guess in guesses} == {type(given[0])}
         assert np.mean([guess == truth for guess, truth in zip(guesses, target, strict=True)]) > 0.9
+
+
+@pytest.mark.parametrize("base", ["xrfm", "xgboost"])
+@pytest.mark.parametrize("given", [["low", "mid", "high"], [-5, 30, 7], [2.5, 0.5, 1.5]])
+def test_three_labels_come_back_as_they_were_given(
+    mixed: Labelled, tmp_path: Path, base: Any, given: list[Any]
+) -> None:
+    target = [given[["low", "mid", "high"].index(label)] for label in mixed.label]
+    config = FitConfig(mode="fast", base_model_type=base, task="classification")
+    fit(mixed.table, target, target_name="y", config=config).save(tmp_path)
+    model = Model.load(tmp_path)
+    guesses = [model.classes[guess] for guess in model.predicted_classes(model.predict(mixed.table))]
+    assert sorted(model.classes) == sorted(given)
+    assert {type(guess) for guess in guesses} == {type(given[0])}
+    assert np.mean([guess == truth for guess, truth in zip(guesses, target, strict=True)]) > 0.8
+
+
+@pytest.mark.parametrize("base", ["xrfm", "xgboost"])
+def test_whole_numbers_are_learned_as_numbers(mixed: Labelled, base: Any) -> None:
+    target = np.round(2 * mixed.value).astype(int)
+    model = fit(mixed.table, target, target_name="y", config=FitConfig(mode="fast", base_model_type=base))
+    predictions = model.predict(mixed.table)
+    assert (model.task, model.classes, predictions.shape) == ("regression", (), (260,))
+    assert np.abs(predictions - np.round(predictions)).max() > 0.1
+    assert r_squared(target.astype(float), predictions) > 0.8
+
+
+@pytest.mark.parametrize("base", ["xrfm", "xgboost"])
+def test_training_draws_from_no_generator_but_its_own(mixed: Labelled, base: Any) -> None:
+    random.seed(5)
+    np.random.seed(5)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    config = FitConfig(n_hyperopt_steps=2, base_model_type=base)
+    model = fit(mixed.table, mixed.value, target_name="y", config=config)
+    segment(model, n_search_steps=2)
+    search(model, mixed.table.take(np.arange(2)), n_walks=5, max_steps=2)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+
+
+@pytest.mark.parametrize("base", ["xrfm", "xgboost"])
+def test_probabilities_are_frequencies_on_rows_of_noisy_labels(base: Any) -> None:
+    draw = np.random.default_rng(5)
+    x = draw.normal(size=(2500, 4))
+    likely = 1 / (1 + np.exp(-1.5 * x[:, 0] + x[:, 1] * x[:, 2]))
+    labels = draw.random(2500) < likely
+    table = Table.from_columns({f"x{column}": x[:, column] for column in range(4)})
+    config = FitConfig(mode="fast", base_model_type=base)
+    model = fit(table.take(np.arange(1000)), labels[:1000], target_name="y", config=config)
+    predictions = model.predict(table.take(np.arange(1000, 2500)))
+    assert calibration_error(predictions, labels[1000:]) < 0.07
+
+
+@pytest.mark.parametrize("base", ["xrfm", "xgboost"])
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_reported_figures_beat_the_mean_and_the_majority(
+    models: Models, mixed: Labelled, base: str, task: str
+) -> None:
+    metrics = models[base, task].metrics
+    if task == "regression":
+        assert metrics["validation_r2"] > 0.5
+        return
+    shares = np.unique(mixed.target(task), return_counts=True)[1] / 260
+    assert metrics["validation_accuracy"] > shares.max() + 0.15
+    assert metrics["validation_log_loss"] < -(shares * np.log(shares)).sum()
 
 
 def test_a_class_of_one_row_is_trained_on() -> None:
