@@ -983,3 +983,41 @@ class TestSecrets:
                 content = (Path(folder) / name).read_bytes()
                 assert b"header-canary" not in content, name
                 assert b"query-secret" not in content, name
+
+
+class TestFailingTeachers:
+    def test_every_row_is_asked_for_once_in_batches_of_five_hundred(
+        self, client: httpx.Client, teacher: Teacher
+    ) -> None:
+        data = [{"age": row % 50, "income": float(row % 97)} for row in range(1100)]
+        body = {"model_id": "batches", "data": data, "predict_url": teacher.url, **FAST}
+        assert client.post("/v1/fit_distill", json=body).status_code == 200
+        assert wait(client, "batches")["status"] == "completed"
+        assert [len(call["samples"]) for call in teacher.calls] == [500, 500, 100]
+        asked = [row for call in teacher.calls for row in call["samples"]]
+        assert asked == [[row["age"], row["income"]] for row in data]
+
+    def test_one_that_keeps_failing_is_given_up_and_no_model_is_left(
+        self, client: httpx.Client, teacher: Teacher
+    ) -> None:
+        teacher.statuses = [500] * 4
+        teacher.distil(client, "failing")
+        status = wait(client, "failing")
+        assert status["status"] == "failed"
+        assert "HTTP 500" in status["error"]
+        assert len(teacher.calls) == 4
+        answer = client.post("/v1/models/failing/predict", json={"samples": [[1, 2.0, "Oslo"]]})
+        assert answer.status_code == 409
+
+    @pytest.mark.parametrize(
+        ("answer", "named"),
+        [([0.5] * 59 + [float("nan")], "missing"), ([0.5] * 61, "61 predictions were answered for 60 rows")],
+    )
+    def test_one_prediction_too_many_or_no_number_fails_the_job(
+        self, client: httpx.Client, teacher: Teacher, answer: list[float], named: str
+    ) -> None:
+        teacher.answer = {"predictions": answer}
+        teacher.distil(client, "off-by-one")
+        status = wait(client, "off-by-one")
+        assert status["status"] == "failed"
+        assert named in status["error"]
