@@ -21,14 +21,17 @@ from airflow_provider_cleartrace.local.endpoints import Endpoints
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.gate import Gate
 from airflow_provider_cleartrace.local.jobs import JobRunner
+from airflow_provider_cleartrace.local.listing import MODELS_PATH, ModelList
 from airflow_provider_cleartrace.local.metrics import CONTENT_TYPE, RequestCounts, exposition
 from airflow_provider_cleartrace.local.scoring import Scorer
 from airflow_provider_cleartrace.local.settings import Settings
 from airflow_provider_cleartrace.local.shelf import ModelShelf
+from airflow_provider_cleartrace.local.status_page import StatusPage
 from airflow_provider_cleartrace.local.store import Store
 from airflow_provider_cleartrace.local.submissions import Submissions
 from airflow_provider_cleartrace.local.uploads import UPLOAD_PATH, OwnUploads, Uploads
 
+_PAGE = "/"
 _DOCS = "/docs"
 _OPENAPI = "/openapi.json"
 _METRICS = "/metrics"
@@ -118,8 +121,22 @@ def create_app(settings: Settings) -> FastAPI:
             operation_id=operation.name,
         )
     app.add_api_route(
+        MODELS_PATH,
+        endpoints.list_models,
+        summary="List the models of this key (ClearTrace Local)",
+        response_model=ModelList,
+        responses=_REFUSALS,
+        operation_id="list_models",
+    )
+    app.add_api_route(
         UPLOAD_PATH, endpoints.receive_upload, methods=["PUT"], summary="PUT a file to a presigned URL"
     )
+
+    page = StatusPage(needs_key=bool(settings.api_keys))
+
+    @app.get(_PAGE, include_in_schema=False)
+    async def status_page() -> HTMLResponse:
+        return HTMLResponse(page.html, headers=page.headers)
 
     @app.get(_DOCS, include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -136,6 +153,7 @@ def create_app(settings: Settings) -> FastAPI:
         Gate,
         keys=KeyRing(settings.api_keys, secret),
         public={
+            _PAGE,
             _DOCS,
             _OPENAPI,
             *(operation.path for operation in OPERATIONS if not operation.authenticated),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,32 @@ _FEATURES = "features.parquet"
 _TARGET = "target.parquet"
 _SEGMENTATION = "segmentation.json"
 _NARRATIVE = "narrative.json"
+_OVERVIEW = "overview.json"
+
+LISTED_DRIVERS = 6
+"""Of an overview: as many as a reader takes in at a glance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a list of models tells about a trained one, to be read without loading it.
+
+    ``drivers`` are the largest global drivers that are not 0, largest first, with their share of all
+    ``n_features``.
+    """
+
+    task: str
+    target: str
+    n_features: int
+    drivers: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def of(cls, model: Model) -> Overview:
+        """Sum a model up."""
+        names, shares = model.schema.feature_names, model.global_drivers.tolist()
+        largest = sorted(zip(names, shares, strict=True), key=lambda driver: -driver[1])[:LISTED_DRIVERS]
+        drivers = tuple(driver for driver in largest if driver[1] > 0)
+        return cls(model.task, model.schema.target, len(names), drivers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +55,7 @@ class Artefact:
     def save_model(self, model: Model, data: TrainingData) -> None:
         """Keep a model, and the rows it learned from: a segmentation without data is one of these."""
         model.save(self.folder / _MODEL)
+        self._write(_OVERVIEW, asdict(Overview.of(model)))
         save_table(data.features.select(model.schema.feature_names), self.folder / _FEATURES)
         if data.target is not None:
             save_table(Table({data.target_name: data.target}), self.folder / _TARGET)
@@ -36,6 +63,11 @@ class Artefact:
     def model(self) -> Model:
         """Load the model."""
         return Model.load(self.folder / _MODEL)
+
+    def overview(self) -> Overview | None:
+        """Load what was summed up of the model; None where the folder is gone."""
+        document = self._read(_OVERVIEW)
+        return None if document is None else Overview(**document)
 
     def training_rows(self) -> tuple[Table, Any]:
         """Load the features a model learned from and the target's values (None: it had none)."""

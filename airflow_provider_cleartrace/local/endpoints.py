@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.engine.errors import ModelFileError
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.jobs import JobRunner
+from airflow_provider_cleartrace.local.listing import LISTED_MODELS, ListedDriver, ListedModel, ModelList
 from airflow_provider_cleartrace.local.progress import ProgressFile
 from airflow_provider_cleartrace.local.refusals import NotFound, NotReady
 from airflow_provider_cleartrace.local.scoring import Scorer
@@ -30,6 +32,7 @@ from airflow_provider_cleartrace.local.store import (
     PENDING,
     RUNNING,
     Job,
+    ModelRecord,
     Store,
     unknown_model,
 )
@@ -146,6 +149,12 @@ class Endpoints:
         """Say where the model's last job stands, or its last job of one kind."""
         return answer(self._status(owner, model_id, job))
 
+    async def list_models(
+        self, owner: Owner, limit: Annotated[int, Query(ge=1, le=LISTED_MODELS)] = LISTED_MODELS
+    ) -> Response:
+        """List the models of the calling key, the latest first: where each stands, and what drives it."""
+        return answer(await run_sync(self._list, owner, limit))
+
     async def cancel(self, owner: Owner, model_id: ModelId, job: JobKind = None) -> Response:
         """End the model's last job (of one kind), where it has not ended; answer the status."""
         last = self._store.latest(owner, model_id, (job,) if job else None)
@@ -256,6 +265,25 @@ class Endpoints:
             else "waiting for the file and a training job"
         )
         return models.StatusResult(model_id=model_id, status=PENDING, job=_UPLOAD, message=message)
+
+    def _list(self, owner: str, limit: int) -> ModelList:
+        records, total = self._store.models(owner, limit)
+        return ModelList(models=[self._listed(owner, record) for record in records], total=total)
+
+    def _listed(self, owner: str, record: ModelRecord) -> ListedModel:
+        overview = Artefact(self._folders.artefacts / record.artefact).overview() if record.artefact else None
+        told: dict[str, Any] = {}
+        if overview is not None:
+            told = {"task": overview.task, "target": overview.target, "n_features": overview.n_features}
+            told["drivers"] = [
+                ListedDriver(feature=feature, share=share) for feature, share in overview.drivers
+            ]
+        return ListedModel(
+            **self._status(owner, record.model_id, None).model_dump(),
+            created=datetime.fromtimestamp(record.created, UTC),
+            updated=datetime.fromtimestamp(record.updated, UTC),
+            **told,
+        )
 
     def _job_status(self, job: Job) -> models.StatusResult:
         progress: float | None = None

@@ -82,6 +82,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model id, when it came to be and last changed (Unix seconds), and its model where one is trained."""
+
+    model_id: str
+    created: float
+    updated: float
+    artefact: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobTotals:
     """How many jobs of one kind are in one state, and how long those that ended ran, in seconds."""
 
@@ -168,6 +178,21 @@ class Store:
     def model_exists(self, owner: str, model_id: str) -> bool:
         """Tell whether this owner has anything under this id."""
         return _model(self._connection, owner, model_id) is not None
+
+    def models(self, owner: str, limit: int) -> tuple[list[ModelRecord], int]:
+        """List an owner's models, those first whose last job changed last; and count all there are."""
+        connection = self._connection
+        rows = connection.execute(
+            "SELECT models.model_id, created, coalesce(last.ended, last.started, last.submitted, created) "
+            "AS updated, trained.artefact FROM models "
+            "LEFT JOIN jobs AS last ON last.job_id = (SELECT max(job_id) FROM jobs "
+            "WHERE jobs.owner = models.owner AND jobs.model_id = models.model_id) "
+            "LEFT JOIN jobs AS trained ON trained.job_id = trained_by "
+            "WHERE models.owner = ? ORDER BY updated DESC, models.model_id LIMIT ?",
+            (owner, limit),
+        ).fetchall()
+        (total,) = connection.execute("SELECT count(*) FROM models WHERE owner = ?", (owner,)).fetchone()
+        return [ModelRecord(*row) for row in rows], total
 
     def training(self, owner: str, model_id: str) -> Job:
         """Find the training job whose model the id stands for.
