@@ -10,6 +10,7 @@ Needs the connection ``cleartrace_default``. Results go below the folder that th
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.common.compat.sdk import dag, task
@@ -30,7 +31,11 @@ TARGET = "good_credit"
 OUTPUT = "{{ var.value.get('cleartrace_output', 'cleartrace-output') }}/{{ run_id }}"
 
 
-@dag(schedule=None, catchup=False, tags=["cleartrace"], doc_md=__doc__)
+# A retry finds the job of the try before it, so retries cost nothing and mend what Airflow itself drops.
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=5)}
+
+
+@dag(schedule=None, catchup=False, default_args=RETRIES, tags=["cleartrace"], doc_md=__doc__)
 def credit_risk() -> None:
     """The pipeline; long steps wait in the triggerer."""
     # [START upload]
