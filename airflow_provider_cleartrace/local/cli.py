@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_cleartrace.local.settings import Settings
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 KEYS_VARIABLE = "CLEARTRACE_LOCAL_API_KEYS"
 """Comma-separated keys; unlike a flag, they do not show in the list of processes."""
+
+LLM_KEY_VARIABLE = "CLEARTRACE_LLM_API_KEY"
+"""The key that the language model's service asks for."""
 
 DEFAULT_PORT = 8787
 
@@ -39,9 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"without an API key the server binds to loopback only, not to {given.host}")
     if given.tls_key and not given.tls_cert:
         parser.error("--tls-key needs the certificate as well: --tls-cert")
+    llm_key = os.environ.pop(LLM_KEY_VARIABLE, "").strip() or None  # taken out like the keys
+    problem = _llm_problem(given.llm_url, given.llm_model, llm_key)
+    if problem:
+        parser.error(problem)
     limits: dict[str, Any] = {name: getattr(given, name) for name in _flags()}
     limits["allow_predict_host"] = tuple(given.allow_predict_host)
-    settings = Settings(data_dir=given.data_dir.resolve(), api_keys=keys, **limits)
+    settings = Settings(data_dir=given.data_dir.resolve(), api_keys=keys, llm_key=llm_key, **limits)
     return _serve(settings, given.host, given.port)
 
 
@@ -149,6 +157,22 @@ def _at_least(least: int) -> Callable[[str], int]:
 def _keys_of_environment() -> list[str]:
     # Taken out, so that workers do not inherit the keys.
     return [key.strip() for key in os.environ.pop(KEYS_VARIABLE, "").split(",") if key.strip()]
+
+
+def _llm_problem(url: str | None, model: str | None, key: str | None) -> str | None:
+    """Say what is wrong with how the language model was named; never repeats what was given."""
+    if (url is None) != (model is None):
+        return "--llm-url and --llm-model need each other"
+    if key is not None and not (key.isascii() and key.isprintable()):
+        return f"{LLM_KEY_VARIABLE} holds characters that no HTTP header can carry"
+    try:
+        parts = urlsplit(url or "http://none")
+        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return "--llm-url is no URL"
+    if not complete or parts.username is not None or parts.query or parts.fragment:
+        return f"--llm-url must be http(s)://HOST/PATH alone; a key goes into {LLM_KEY_VARIABLE}"
+    return None
 
 
 def _is_loopback(host: str) -> bool:

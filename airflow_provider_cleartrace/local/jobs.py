@@ -161,6 +161,8 @@ class JobRunner:
             model=self._published(None if job.based_on is None else self._store.job(job.based_on)),
             segments=self._published(self._segments_for(job)),
             destinations=self._destinations,
+            seconds=self._settings.job_seconds,
+            language_model=self._settings.language_model,
         )
         process = self._context.Process(target=run, args=(order,), name=f"job-{job.job_id}", daemon=True)
         process.start()

@@ -16,6 +16,16 @@ def _setting(default: Any, text: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """Who writes narratives: an OpenAI-compatible API that the operator named, and therefore trusts."""
+
+    url: str
+    name: str
+    key: str | None = field(repr=False)
+    timeout_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How one server process runs. Sizes are in bytes, times in seconds."""
 
@@ -23,6 +33,8 @@ class Settings:
     """Holds the database, uploads and models; one server at a time."""
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     """Accepted bearer keys; none: no key is asked for, and the server stays on loopback."""
+    llm_key: str | None = field(default=None, repr=False)
+    """What the language model's service asks for; no flag, which every user of the machine could see."""
 
     upload_bucket: str | None = _setting(
         None, "s3://bucket/prefix that uploads are presigned for, instead of here"
@@ -34,6 +46,11 @@ class Settings:
     allow_predict_host: tuple[str, ...] = _setting(
         (), "HOST or HOST:PORT that a distillation may ask although its address is not public; repeatable"
     )
+    llm_url: str | None = _setting(
+        None, "base URL of an OpenAI-compatible API; its language model writes the narratives"
+    )
+    llm_model: str | None = _setting(None, "name of that language model")
+    llm_timeout_seconds: int = _setting(60, "time the language model has for one answer")
     allow_pickle: bool = _setting(
         False, "train on uploaded pickle files; loading one runs its code, so only from people you trust"
     )
@@ -55,6 +72,13 @@ class Settings:
     )
     cached_models: int = _setting(16, "models kept in memory for requests")
     request_threads: int = _setting(max(2, os.cpu_count() or 1), "requests that compute at the same time")
+
+    @property
+    def language_model(self) -> LanguageModel | None:
+        """Who writes narratives; None: the engine's templates."""
+        if self.llm_url is None or self.llm_model is None:
+            return None
+        return LanguageModel(self.llm_url, self.llm_model, self.llm_key, self.llm_timeout_seconds)
 
     @property
     def queue_share(self) -> int:

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,13 +22,15 @@ from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.datasets import SizeLimits, TrainingData, rows_for_model
 from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.engine.errors import InputError, ModelFileError
+from airflow_provider_cleartrace.local.engine.facts import facts
 from airflow_provider_cleartrace.local.engine.model import Model
-from airflow_provider_cleartrace.local.engine.narrative import narrate
+from airflow_provider_cleartrace.local.engine.narrative import tell
 from airflow_provider_cleartrace.local.engine.segmentation import segment
 from airflow_provider_cleartrace.local.engine.training import distill, fit
 from airflow_provider_cleartrace.local.logs import place_of, write_to_stderr
 from airflow_provider_cleartrace.local.progress import ProgressFile
 from airflow_provider_cleartrace.local.refusals import Refusal
+from airflow_provider_cleartrace.local.settings import LanguageModel
 
 REQUEST = "request.json"
 """In a job's folder: the body of its submit."""
@@ -38,6 +41,8 @@ _NICENESS = 5
 """Jobs give way to the server's answers, not to other users of the machine."""
 _TEACHER_SHARE = 0.4
 """Of a distillation's progress; a guess, since only the teacher's speed decides."""
+_WRITING_SHARE = 0.5
+"""Of the job's time; when a language model is too slow, enough is left to tell the facts without it."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,9 +61,11 @@ class WorkOrder:
     attempt: int
     limits: SizeLimits
     memory_bytes: int
+    seconds: int
     model: Path | None = None
     segments: Path | None = None
     destinations: Destinations = field(default_factory=Destinations)
+    language_model: LanguageModel | None = None
 
     @property
     def attempt_folder(self) -> Path:
@@ -190,15 +197,25 @@ def _segment(order: WorkOrder, document: Mapping[str, Any]) -> None:
 
 
 def _narrative(order: WorkOrder, document: Mapping[str, Any]) -> None:
+    until = time.monotonic() + order.seconds * _WRITING_SHARE
     body = NarrativeBody.model_validate(document)
     _, model = _analysed(order)
-    text = narrate(
+    known = facts(
         model,
         _analysis_rows(body.data, body.feature_names, model, order.limits),
         kpi_name=body.kpi_name,
         context=body.context,
         segmentation=Artefact(order.segments).segmentation() if order.segments else None,
     )
+    if order.language_model is None:
+        text = tell(known)
+    else:
+        from airflow_provider_cleartrace.local import storyteller  # noqa: PLC0415  (loads httpx as well)
+
+        order.progress_file.write(_WRITING_SHARE, "asking the language model")
+        text = storyteller.narrate(
+            known, order.language_model, max_tool_calls=body.max_tool_calls, deadline=until
+        )
     Artefact(order.artefact).save_narrative(text)
 
 

@@ -63,6 +63,11 @@ def tell(known: Facts) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def how_to_read(known: Facts) -> str:
+    """Write the section on what not to conclude alone, for a text that somebody else wrote from `facts`."""
+    return f"## How to read this\n\n{_paragraph(list(_caveats(known)))}"
+
+
 def _paragraph(sentences: list[str]) -> str:
     """Join sentences; those that are list items stand on lines of their own, after an empty one."""
     text = " ".join(sentence for sentence in sentences if not sentence.startswith(_ITEM))
