@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ _FIGURE = re.compile(
     rf"(?P<scale>{_SCALE})?(?P<percent>{_PERCENT})?"
 )
 _DIGITS = re.compile(r"(?:\d+|\d{1,3}(?:[,'\u2019]\d{3})+)?(?:\.(?P<decimals>\d+))?")
-_LIST_NUMBER = re.compile(r"^[\s>#+-]*\d{1,2}[.)]\s", re.MULTILINE)
+_LIST_NUMBER = re.compile(r"^[ \t>#+-]*\d{1,2}[.)]\s", re.MULTILINE)
 
 _UP_TO_NINETEEN = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -134,7 +135,8 @@ def _read(found: re.Match[str]) -> _Figure:
     worth *= float(f"1{power}") * (0.01 if is_share else 1.0)
     value = float(re.sub(r"[,'\u2019]", "", found["digits"])) * worth
     unit = 10.0 ** -len(digits["decimals"] or "") * worth
-    return _Figure(found[0], -value if found["sign"] else value, unit, is_share)
+    readable = math.isfinite(value) and math.isfinite(unit)
+    return _Figure(found[0], -value if found["sign"] else value, unit if readable else None, is_share)
 
 
 def _value_of(words: str) -> int:

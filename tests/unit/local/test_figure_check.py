@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
+import numpy as np
 import pytest
 
+from airflow_provider_cleartrace.local.engine import FitConfig, Table, fit
+from airflow_provider_cleartrace.local.engine.facts import facts
+from airflow_provider_cleartrace.local.engine.narrative import tell
+from airflow_provider_cleartrace.local.engine.segmentation import segment
 from airflow_provider_cleartrace.local.figure_check import invented_figures
+from airflow_provider_cleartrace.local.storyteller import sections
 
 FACTS: dict[str, Any] = {
     "rows": 12346,
@@ -70,6 +78,7 @@ def test_a_fact_rounded_to_the_digits_written_passes(text: str) -> None:
         ("1.3 million, 13k", ["1.3 million", "13k"]),
         ("ninety-nine percent of two hundred and six", ["ninety-nine percent", "two hundred and six"]),
         ("9**9**%, &#57;9%, \uff19\uff19%, 9\u200b9%", ["99%"]),
+        ("5e999% and 0e999", ["5e999%", "0e999"]),
         ("2,34,567", ["2,34,567"]),
         ("the \u00bd of it", ["1\u20442"]),
     ],
@@ -99,6 +108,31 @@ def test_what_the_caller_said_may_be_repeated_as_it_was_said() -> None:
     quotable = ["Loans of 2019 to 2023, aim: 90%"]
     assert invented_figures("Of 2019 to 2023: 90% was the aim.", {}, quotable) == []
     assert invented_figures("In 2020, 90 loans", {}, quotable) == ["2020", "90"]
+
+
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_the_narrative_of_the_engine_passes(task: str) -> None:
+    draw = np.random.default_rng(0)
+    age = draw.integers(18, 90, 300).astype(np.float64)
+    table = Table.from_columns(
+        {"age in 2024": age, "t-3": draw.choice(["A 1", "<25", "3"], 300), "noise": draw.normal(50, 9, 300)}
+    )
+    target = {
+        "regression": 1_000 * age + draw.normal(0, 9_000, 300),
+        "binary": (age > 50).astype(np.float64),
+        "multiclass": np.digitize(age, [40, 60]).astype(np.float64),
+    }[task]
+    model = fit(table, target, target_name="y 7", config=FitConfig(mode="fast"))
+    known = facts(model, table, kpi_name="Price of 2025", segmentation=segment(model, n_search_steps=2))
+    bounds = re.compile("more than 99.9%|less than 0.1%")
+    assert invented_figures(bounds.sub("", tell(known)), sections(known), ["Price of 2025"]) == []
+
+
+@pytest.mark.parametrize("piece", ["1,", "one ", "-", "1", " ", "\n", "> ", "1 ", "name 7 ", "&#49;"])
+def test_a_long_text_takes_no_long_time(piece: str) -> None:
+    began = time.monotonic()
+    invented_figures(piece * (20_000 // len(piece)), {"names": [f"name {n}" for n in range(300)]})
+    assert time.monotonic() - began < 2
 
 
 def test_booleans_and_gaps_are_no_numbers() -> None:
