@@ -20,10 +20,18 @@ from airflow_provider_cleartrace.local.refusals import Refusal
 _log = logging.getLogger(__name__)
 
 
-class ErrorAnswer(BaseModel):
-    """What every refusal looks like; for a body that fails validation ``detail`` is a list."""
+class Fault(BaseModel):
+    """One thing that is wrong with a request: where, in words, and as a code."""
 
-    detail: str
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ErrorAnswer(BaseModel):
+    """What every refusal looks like; for a request that fails validation ``detail`` is a list."""
+
+    detail: str | list[Fault]
 
 
 def answer(result: Result, status: int = 200) -> Response:
