@@ -58,6 +58,7 @@ def _serve(settings: Settings, host: str, port: int) -> int:
     import uvicorn  # noqa: PLC0415
 
     from airflow_provider_cleartrace.local.app import create_app  # noqa: PLC0415
+    from airflow_provider_cleartrace.local.connections import bounded_connections  # noqa: PLC0415
     from airflow_provider_cleartrace.local.folders import DataDirInUse  # noqa: PLC0415
     from airflow_provider_cleartrace.local.logs import write_to_stderr  # noqa: PLC0415
 
@@ -70,6 +71,7 @@ def _serve(settings: Settings, host: str, port: int) -> int:
         return 1
     config = uvicorn.Config(
         app,
+        http=bounded_connections(settings.request_head_seconds),
         log_config=None,
         access_log=False,
         server_header=False,

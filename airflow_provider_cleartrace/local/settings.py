@@ -55,6 +55,7 @@ class Settings:
         False, "train on uploaded pickle files; loading one runs its code, so only from people you trust"
     )
     access_log: bool = _setting(False, "log a line for every request")
+    request_head_seconds: int = _setting(30, "time a client has to send the head of a request")
     max_body_bytes: int = _setting(64 * MIB, "largest JSON body; more data goes through an upload")
     max_rows: int = _setting(1_000_000, "rows of one data set")
     max_scoring_rows: int = _setting(100_000, "rows of one predict, explain or scenario request")
