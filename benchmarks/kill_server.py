@@ -34,6 +34,11 @@ CALLERS = 3
 KILL_WITHIN_SECONDS = 2.5
 """Of a start: long enough for jobs to run, short enough that many are cut."""
 
+AT_WORK_SHARE = 0.5
+"""Kills that wait for a job to end first: the next are then at work, and no start of the fork server is."""
+AT_WORK_WITHIN_SECONDS = 0.4
+PATIENCE_SECONDS = 10.0
+
 CUT_START_SHARE = 0.15
 """Kills that come while the server starts, where it takes up what the one before left."""
 CUT_START_WITHIN_SECONDS = 0.8
@@ -271,7 +276,7 @@ def kill_under_load(
         else:
             server.start(mark)
             _check_database(server, report)
-            _load(server, callers, draw.uniform(0.0, KILL_WITHIN_SECONDS))
+            _load(server, callers, draw)
         report.kills += 1
         # Beside the next start, which does not wait for a dead server's workers either.
         if orphans.ident is not None:
@@ -296,16 +301,31 @@ def kill_under_load(
     return report
 
 
-def _load(server: LocalServer, callers: Sequence[Caller], seconds: float) -> None:
+def _load(server: LocalServer, callers: Sequence[Caller], draw: random.Random) -> None:
     stop = threading.Event()
     threads = [threading.Thread(target=caller.call_until, args=(stop, server)) for caller in callers]
     for thread in threads:
         thread.start()
-    time.sleep(seconds)
+    if draw.random() < AT_WORK_SHARE:
+        _await_work(server)
+        time.sleep(draw.uniform(0.0, AT_WORK_WITHIN_SECONDS))
+    else:
+        time.sleep(draw.uniform(0.0, KILL_WITHIN_SECONDS))
     server.kill()
     stop.set()
     for thread in threads:
         thread.join()
+
+
+def _await_work(server: LocalServer) -> None:
+    """Wait until the log tells of a job that ended: others are at work then, or about to be."""
+    size, deadline = server.log.stat().st_size, time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with server.log.open("rb") as log:
+            log.seek(size)
+            if b'"event": "job ended"' in log.read():
+                return
+        time.sleep(0.005)
 
 
 def _cut_start(server: LocalServer, mark: dict[str, str], seconds: float) -> None:
