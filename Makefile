@@ -90,6 +90,10 @@ test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
 oracle: .venv-oracle/.test-installed ## The engine beside xrfm, which brings torch, in its own environment
 	$(BIN_ORACLE)/python -m pytest tests/oracle
 
+.PHONY: test-endurance
+test-endurance: .venv/.test-installed ## Kill ClearTrace Local under load; wants a machine that does nothing else
+	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/python -m pytest tests/endurance
+
 .PHONY: lint
 lint: .venv/.test-installed ## Style of code (ruff)
 	$(BIN)/ruff check .

@@ -139,7 +139,7 @@ def _parquet_header(file: IO[bytes]) -> list[str]:
     try:
         parquet = pq.ParquetFile(file)
         rows, names = parquet.metadata.num_rows, parquet.schema_arrow.names
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise InputError("the file is no readable Parquet") from None
     if rows == 0:
         raise InputError("the Parquet file is empty: it holds no rows")
@@ -183,7 +183,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
     try:
         return pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise InputError("the Parquet file is damaged") from None
 
 

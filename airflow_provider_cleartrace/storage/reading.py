@@ -124,7 +124,7 @@ def _damage_named(location: Location) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StorageError(
             f"{location.uri}: not a Parquet file, or damaged ({_first_words(error)})"
         ) from None
