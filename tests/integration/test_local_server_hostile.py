@@ -222,7 +222,8 @@ class TestSlowAndHugeRequests:
             assert opened.recv(65536).startswith(b"HTTP/1.1 200")
             time.sleep(0.2)
             opened.sendall(b"GET /health HT")
-            assert answer_of(opened).startswith(b"HTTP/1.1 408")
+            # The body of the first answer may come in a segment of its own, and so be read here.
+            assert b"HTTP/1.1 408" in answer_of(opened)
 
     def test_a_head_of_a_megabyte_is_not_kept(self, server: LocalServer) -> None:
         with raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Huge: ") as opened:
