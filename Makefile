@@ -9,6 +9,8 @@ AIRFLOW_2_11 := 2.11.2
 EXTRAS := local,dev,amazon
 EXTRAS_2_11 := local,dev
 EXTRAS_ORACLE := local,dev,oracle
+# The project's own, and those of dependencies that come as source alone.
+BUILD_TOOLS := hatchling editables setuptools wheel
 
 BIN := .venv/bin
 BIN_2_11 := .venv-2.11/bin
@@ -35,7 +37,7 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@echo "Installing into $(1) from $(2); the first time takes a minute or two ..."
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --constraint $(2) hatchling editables
+	@$(1)/bin/python -m pip install --quiet --constraint $(2) $(BUILD_TOOLS)
 	@$(1)/bin/python -m pip install --quiet --constraint $(2) --no-build-isolation --editable ".[$(3)]"
 endef
 
@@ -43,10 +45,10 @@ endef
 define resolve
 	rm -rf .venv-resolve
 	$(PYTHON) -m venv .venv-resolve
-	.venv-resolve/bin/python -m pip install --quiet "apache-airflow==$(1)" hatchling editables --editable ".[$(EXTRAS)]"
+	.venv-resolve/bin/python -m pip install --quiet "apache-airflow==$(1)" $(BUILD_TOOLS) --editable ".[$(EXTRAS)]"
 	.venv-resolve/bin/python -m pip check
 	echo "# Apache Airflow $(1) with the extras $(EXTRAS). Written by \`make constraints\`; do not edit." > $(2)
-	.venv-resolve/bin/python -m pip freeze --exclude-editable >> $(2)
+	.venv-resolve/bin/python -m pip freeze --all --exclude pip --exclude-editable >> $(2)
 	! grep -nvE '^(#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+)$$' $(2)
 	rm -rf .venv-resolve
 endef
