@@ -432,7 +432,7 @@ def _compare(data_dir: Path, callers: Sequence[Caller], report: Report) -> None:
 def main() -> int:
     """Kill as often as asked for, and print what came of it; the exit code is 1 where something was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,6 @@ from airflow_provider_cleartrace.local.endpoints import Endpoints
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.gate import Gate
 from airflow_provider_cleartrace.local.jobs import JobRunner
-from airflow_provider_cleartrace.local.listing import MODELS_PATH, ModelList
 from airflow_provider_cleartrace.local.metrics import CONTENT_TYPE, RequestCounts, exposition
 from airflow_provider_cleartrace.local.scoring import Scorer
 from airflow_provider_cleartrace.local.settings import Settings
@@ -121,14 +120,6 @@ def create_app(settings: Settings) -> FastAPI:
             operation_id=operation.name,
         )
     app.add_api_route(
-        MODELS_PATH,
-        endpoints.list_models,
-        summary="List the models of this key (ClearTrace Local)",
-        response_model=ModelList,
-        responses=_REFUSALS,
-        operation_id="list_models",
-    )
-    app.add_api_route(
         UPLOAD_PATH, endpoints.receive_upload, methods=["PUT"], summary="PUT a file to a presigned URL"
     )
 
@@ -160,6 +151,8 @@ def create_app(settings: Settings) -> FastAPI:
         },
         presigned=UPLOAD_PATH.partition("{")[0],
         max_body_bytes=settings.max_body_bytes,
+        body_seconds=settings.request_body_seconds,
+        upload_seconds=settings.upload_url_seconds,
         access_log=settings.access_log,
         counts=counts,
     )

@@ -21,7 +21,6 @@ from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.engine.errors import ModelFileError
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.jobs import JobRunner
-from airflow_provider_cleartrace.local.listing import LISTED_MODELS, ListedDriver, ListedModel, ModelList
 from airflow_provider_cleartrace.local.progress import ProgressFile
 from airflow_provider_cleartrace.local.refusals import NotFound, NotReady
 from airflow_provider_cleartrace.local.scoring import Scorer

@@ -1,4 +1,4 @@
-"""What every request passes first: the key, before a byte of the body is read; then the limit on the body."""
+"""What every request passes first: the key, before a byte of the body is read; then the bounds on it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from collections.abc import Collection
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_cleartrace.local.answers import internal_error, refuse
 from airflow_provider_cleartrace.local.auth import KeyRing
+from airflow_provider_cleartrace.local.bodies import bounded_body, too_large
 from airflow_provider_cleartrace.local.metrics import RequestCounts
-from airflow_provider_cleartrace.local.refusals import Refusal, TooLarge
+from airflow_provider_cleartrace.local.refusals import Refusal
 
 _DRAIN_SECONDS = 5.0
 """How long a refused body is still read: a client that is sending would see a reset and not the refusal."""
@@ -38,6 +38,8 @@ class Gate:
         public: Collection[str],
         presigned: str,
         max_body_bytes: int,
+        body_seconds: float,
+        upload_seconds: float,
         access_log: bool,
         counts: RequestCounts,
     ) -> None:
@@ -46,6 +48,8 @@ class Gate:
         self._public = frozenset(public)
         self._presigned = presigned
         self._max_body_bytes = max_body_bytes
+        self._body_seconds = body_seconds
+        self._upload_seconds = upload_seconds
         self._access_log = access_log
         self._counts = counts
 
@@ -87,7 +91,8 @@ class Gate:
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path.startswith(self._presigned):
-            await self._app(scope, receive, send)
+            # The route knows how large an upload may be.
+            await self._app(scope, bounded_body(receive, seconds=self._upload_seconds), send)
             return
         headers = Headers(scope=scope)
         try:
@@ -95,32 +100,12 @@ class Gate:
                 scope.setdefault("state", {})["owner"] = self._keys.owner(headers.get("authorization"))
             length = headers.get("content-length", "")
             if length.isdecimal() and int(length) > self._max_body_bytes:
-                raise self._too_large()
+                raise too_large(self._max_body_bytes)
         except Refusal as refusal:
             await _refuse_politely(refuse(refusal), scope, receive, send)
             return
-        await self._app(scope, self._limited(receive), send)
-
-    def _limited(self, receive: Receive) -> Receive:
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._max_body_bytes:
-                    refusal = self._too_large()
-                    raise HTTPException(refusal.status, str(refusal))
-            return message
-
-        return limited
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(
-            f"the body is larger than the {self._max_body_bytes} bytes this server takes; "
-            "upload a file instead"
-        )
+        body = bounded_body(receive, seconds=self._body_seconds, max_bytes=self._max_body_bytes)
+        await self._app(scope, body, send)
 
 
 def _operation(scope: Scope) -> str:

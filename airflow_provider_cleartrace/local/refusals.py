@@ -49,6 +49,12 @@ class Taken(Refusal):
     status = 409
 
 
+class TooSlow(Refusal):
+    """The body did not end in the time a body has."""
+
+    status = 408
+
+
 class LengthRequired(Refusal):
     """An upload without a Content-Length, as S3 refuses it."""
 

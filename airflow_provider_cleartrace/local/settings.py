@@ -56,6 +56,9 @@ class Settings:
     )
     access_log: bool = _setting(False, "log a line for every request")
     request_head_seconds: int = _setting(30, "time a client has to send the head of a request")
+    request_body_seconds: int = _setting(
+        300, "time a client has to send the body of a request; an upload has upload_url_seconds"
+    )
     max_body_bytes: int = _setting(64 * MIB, "largest JSON body; more data goes through an upload")
     max_rows: int = _setting(1_000_000, "rows of one data set")
     max_scoring_rows: int = _setting(100_000, "rows of one predict, explain or scenario request")

@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
+import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
+from schemathesis.specs.openapi import checks
 
 from tests.integration.local_server import LocalServer
 
@@ -122,7 +124,6 @@ class TestDocument:
 
     @pytest.fixture(scope="class")
     def operations(self, client: httpx.Client) -> list[Any]:
-        schemathesis = pytest.importorskip("schemathesis")
         schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
         return [found.ok() for found in schema.get_all_operations()]
 
@@ -142,8 +143,6 @@ class TestDocument:
                 self.send_all(operation, server, mode, model_id="trained")
 
     def send_all(self, operation: Any, server: LocalServer, mode: str, model_id: str | None = None) -> None:
-        schemathesis = pytest.importorskip("schemathesis")
-        checks = pytest.importorskip("schemathesis.specs.openapi.checks")
         cases = operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode))
 
         @settings(bounded, max_examples=8)

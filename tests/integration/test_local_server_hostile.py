@@ -20,7 +20,15 @@ from tests.integration.local_server import LocalServer
 
 FIRST, SECOND = "first-team-key", "second-team-key"
 HEAD_SECONDS = 2
-FLAGS = ("--request-head-seconds", str(HEAD_SECONDS), "--max-body-bytes", "200000")
+BODY_SECONDS = 6
+FLAGS = (
+    "--request-head-seconds",
+    str(HEAD_SECONDS),
+    "--request-body-seconds",
+    str(BODY_SECONDS),
+    "--max-body-bytes",
+    "200000",
+)
 OF_A_MODEL = [operation for operation in OPERATIONS if "{model_id}" in operation.path]
 ROWS = {"feature_names": ["age", "income"]}
 BODIES: dict[str, dict[str, Any]] = {
@@ -248,6 +256,14 @@ class TestSlowAndHugeRequests:
         for opened in trickling:
             opened.close()
         assert "unexpectedly" not in server.log.read_text()
+
+    def test_a_body_that_does_not_end_in_time_is_refused(self, server: LocalServer) -> None:
+        head = f"POST /v1/fit HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {FIRST}\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        with raw(server, head.encode() + b"{") as opened:
+            answer = opened.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert f"did not arrive within {BODY_SECONDS} s".encode() in answer
 
     def test_a_body_without_a_key_is_not_waited_for(self, server: LocalServer) -> None:
         head = b"POST /v1/fit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
