@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from airflow_provider_cleartrace.api import models
+from airflow_provider_cleartrace.api import listing, models
 from airflow_provider_cleartrace.api.errors import ValidationError
 
 R = TypeVar("R", bound=models.Result, covariant=True)
@@ -161,6 +161,9 @@ CANCEL = Operation(
     models.StatusResult,
     "Cancel a running job (ClearTrace Local)",
 )
+LIST_MODELS = Operation(
+    "list_models", "GET", "/v1/models", listing.ModelList, "List the models of this key (ClearTrace Local)"
+)
 
 OPERATIONS: tuple[Operation[models.Result], ...] = (
     HEALTH,
@@ -179,6 +182,7 @@ OPERATIONS: tuple[Operation[models.Result], ...] = (
     NARRATIVE,
     GET_NARRATIVE,
     CANCEL,
+    LIST_MODELS,
 )
 
 ARTEFACTS: Mapping[str, Operation[models.Result]] = {

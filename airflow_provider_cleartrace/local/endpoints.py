@@ -15,6 +15,7 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.security import HTTPBearer
 
 from airflow_provider_cleartrace.api import models
+from airflow_provider_cleartrace.api.listing import LISTED_MODELS, ListedDriver, ListedModel, ModelList
 from airflow_provider_cleartrace.local.answers import answer
 from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.destinations import Destinations
