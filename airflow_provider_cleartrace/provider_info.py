@@ -32,6 +32,11 @@ FORM_FIELDS: dict[str, dict[str, Any]] = {
         "description": 'Paths of operations that differ on your server, such as {"fit": "/v1/fit"}.',
         "schema": {"type": ["string", "null"]},
     },
+    "model_page": {
+        "label": "Model page",
+        "description": "URL of a model's page, with {model_id} in it; links of tasks lead there.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 """The connection's extra fields: read by Airflow 3.2+ as they stand, turned into widgets for 2.11."""
 
@@ -46,6 +51,16 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
 
 _PACKAGE = "airflow_provider_cleartrace"
 _OPERATOR_MODULES = [f"{_PACKAGE}.operators.{name}" for name in ("training", "inference", "analysis")]
+
+_ASSET_URIS = [
+    {
+        "schemes": ["cleartrace"],
+        "handler": f"{_PACKAGE}.assets.model.sanitize_uri",
+        "factory": f"{_PACKAGE}.assets.model.cleartrace_model_asset",
+        "to_openlineage_converter": f"{_PACKAGE}.lineage.datasets.convert_asset_to_openlineage",
+    }
+]
+"""Airflow 3 reads them as ``asset-uris``, 2.11 as ``dataset-uris``."""
 
 PROVIDER_INFO: dict[str, Any] = {
     "package-name": "airflow-provider-cleartrace",
@@ -62,6 +77,9 @@ PROVIDER_INFO: dict[str, Any] = {
     "operators": [{"integration-name": "ClearTrace", "python-modules": _OPERATOR_MODULES}],
     "sensors": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.sensors.job"]}],
     "triggers": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.triggers.job"]}],
+    "extra-links": [f"{_PACKAGE}.links.model.ClearTraceModelLink"],
+    "asset-uris": _ASSET_URIS,
+    "dataset-uris": _ASSET_URIS,
     "connection-types": [
         {
             "connection-type": CONNECTION_TYPE,

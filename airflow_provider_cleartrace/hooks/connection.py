@@ -37,6 +37,7 @@ def settings_from(connection: Any, extra: Mapping[str, Any]) -> Settings:
     poll_interval = fields.number("poll_interval", DEFAULT_POLL_INTERVAL)
     max_retries = fields.whole_number("max_retries", DEFAULT_MAX_RETRIES)
     verify, paths = fields.flag_or_path("verify"), fields.mapping("paths")
+    model_page = fields.text("model_page")
     try:
         return Settings.resolve(
             base_url_of(connection),
@@ -46,6 +47,7 @@ def settings_from(connection: Any, extra: Mapping[str, Any]) -> Settings:
             max_retries=max_retries,
             verify=verify,
             paths=paths,
+            model_page=model_page,
         )
     except ValidationError as error:
         raise ValidationError(f"connection {connection.conn_id!r}: {error}") from None
@@ -103,6 +105,14 @@ class _Fields:
         if text.lower() in _TRUE | _FALSE:
             return text.lower() in _TRUE
         return text
+
+    def text(self, name: str) -> str | None:
+        value = self._get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise self._wrong(name, "a text")
+        return value.strip()
 
     def mapping(self, name: str) -> Mapping[str, str]:
         value = self._get(name)

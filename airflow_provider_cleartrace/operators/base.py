@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_cleartrace.api.errors import OuterProductError, PollTimeoutError
+from airflow_provider_cleartrace.assets.events import describe
+from airflow_provider_cleartrace.assets.model import model_uri
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.client.jobs import wait_until_ended
 from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.hooks.cleartrace import DEFAULT_CONN_ID, ClearTraceHook
+from airflow_provider_cleartrace.lineage.operator import ModelLineage
+from airflow_provider_cleartrace.links.model import ClearTraceModelLink
 from airflow_provider_cleartrace.operators.manifest import manifest
 from airflow_provider_cleartrace.storage.locations import Location, locate
 from airflow_provider_cleartrace.triggers.deferral import BACKSTOP, deferrable_or_default, ended_from_event
@@ -30,7 +34,7 @@ DEFAULT_TIMEOUT = 24 * 3600.0
 """Seconds a job may take by default."""
 
 
-class ClearTraceOperator(BaseOperator):
+class ClearTraceOperator(ModelLineage, BaseOperator):
     """A task that uses a ClearTrace connection, and files by path or URI.
 
     Args:
@@ -42,6 +46,7 @@ class ClearTraceOperator(BaseOperator):
     """
 
     ui_color = "#dff3ee"
+    operator_extra_links = (ClearTraceModelLink(),)
 
     def __init__(
         self,
@@ -63,6 +68,21 @@ class ClearTraceOperator(BaseOperator):
     def locate(self, uri: str) -> Location:
         """The file behind a path or URI."""
         return locate(uri, s3_client_factory(self.aws_conn_id))
+
+    def _server_url(self) -> str:
+        return self.hook.settings().base_url
+
+    def _works_on(self, context: Context, client: ClearTrace, model_id: str) -> None:
+        """Note the task's model, as soon as it is known: for the task's link and lineage."""
+        settings = client.session.settings
+        ClearTraceModelLink.persist(context, settings.model_url(model_id))
+        self._worked_on = (model_id, model_uri(model_id, settings.base_url))
+
+    def _manifest(self, context: Context, **values: Any) -> dict[str, Any]:
+        """The manifest of the finished task, told to the events of its outlets and to its lineage as well."""
+        self._told = manifest(**values)
+        describe(context, self.outlets, self._told, self.made_uris())
+        return dict(self._told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +147,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         with self.hook.get_conn() as client:
             started = self.start(client, context)
             self._running = started.model_id
+            self._works_on(context, client, started.model_id)
             begun = time.time()
             deadline = begun + self.timeout
             poll_interval = self.poll_interval or client.session.settings.poll_interval
@@ -159,7 +180,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
                         on_status=StatusLog(self.log, started.model_id, self.job),
                     )
                 )
-            return self._finish(client, started.model_id, ended, started.receipt)
+            return self._finish(context, client, started.model_id, ended, started.receipt)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Take up the task where the trigger's event leaves it."""
@@ -167,10 +188,16 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         told = event or {}
         self._running = told["model_id"]
         with self.hook.get_conn() as client:
-            return self._finish(client, told["model_id"], ended, told.get("receipt", {}))
+            self._works_on(context, client, told["model_id"])
+            return self._finish(context, client, told["model_id"], ended, told.get("receipt", {}))
 
     def _finish(
-        self, client: ClearTrace, model_id: str, ended: Ended, receipt: Mapping[str, Any]
+        self,
+        context: Context,
+        client: ClearTrace,
+        model_id: str,
+        ended: Ended,
+        receipt: Mapping[str, Any],
     ) -> dict[str, Any]:
         client.load(model_id)
         error = ended.error(model_id=model_id, job=self.job)
@@ -182,7 +209,8 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
             raise error
         self._running = None
         self.log.info("%s of model %s completed after %.1f s", self.job, model_id, ended.elapsed)
-        return manifest(
+        return self._manifest(
+            context,
             model_id=model_id,
             job=self.job,
             elapsed_seconds=round(ended.elapsed, 3),

@@ -14,7 +14,7 @@ from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.columns import text_columns
-from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
+from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.reading import BATCH_ROWS, read_batches
 from airflow_provider_cleartrace.storage.writing import TableWriter, check_output, table_writer
@@ -91,6 +91,7 @@ class _RowsOperator(ClearTraceOperator, abc.ABC):
         ids = _distinct(self.id_columns)
         rows = 0
         with self.hook.get_conn() as client, ExitStack() as stack:
+            self._works_on(context, client, self.model_id)
             schema = client.load(self.model_id).get_schema()
             columns = [*ids, *(name for name in schema.feature_names if name not in ids)]
             writer: TableWriter | None = None
@@ -108,7 +109,8 @@ class _RowsOperator(ClearTraceOperator, abc.ABC):
             if writer is None:
                 raise StorageError(f"{source.uri}: the file has no rows")
         self.log.info("%d rows of %s to %s", rows, source.uri, target.uri)
-        return manifest(
+        return self._manifest(
+            context,
             model_id=self.model_id,
             data=source.uri,
             output_uri=target.uri,
@@ -363,6 +365,7 @@ class ClearTraceInterpretOperator(ClearTraceOperator):
         if target is not None:
             check_output(target)
         with self.hook.get_conn() as client:
+            self._works_on(context, client, self.model_id)
             told = client.load(self.model_id).interpret()
         shares = [float(share) for share in told.global_drivers]
         ranked = sorted(zip(told.feature_names, shares, strict=True), key=lambda pair: -pair[1])
@@ -373,7 +376,8 @@ class ClearTraceInterpretOperator(ClearTraceOperator):
             batch = pa.RecordBatch.from_pydict({"feature": _texts(features), "share": _floats(ordered)})
             with table_writer(target, batch.schema) as writer:
                 writer.write(batch)
-        return manifest(
+        return self._manifest(
+            context,
             model_id=self.model_id,
             n_features=len(features),
             top_features=features[:LISTED],

@@ -16,7 +16,7 @@ from airflow_provider_cleartrace.client.uploads import format_of, upload_open_fi
 from airflow_provider_cleartrace.hooks.teacher import teacher_from_connection
 from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, ClearTraceOperator, Started
 from airflow_provider_cleartrace.operators.identity import derived_model_id
-from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
+from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.storage.locations import Location
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class ClearTraceUploadOperator(ClearTraceOperator):
     """
 
     template_fields: Sequence[str] = ("data", "model_id")
+    makes_model = True
 
     def __init__(self, *, data: str, model_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -74,8 +75,10 @@ class ClearTraceUploadOperator(ClearTraceOperator):
         model_id = self.model_id or derived_model_id(context, fingerprint={"data": fingerprint})
         with self.hook.get_conn() as client:
             _upload(client, location, model_id)
+            self._works_on(context, client, model_id)
         self.log.info("uploaded %s (%d bytes) for model %s", location.uri, size, model_id)
-        return manifest(
+        return self._manifest(
+            context,
             model_id=model_id,
             data=location.uri,
             bytes=size,
@@ -86,6 +89,8 @@ class ClearTraceUploadOperator(ClearTraceOperator):
 
 class _TrainingOperator(ClearTraceJobOperator):
     """What fitting and distilling share: where the data is, which model it makes, what that model is like."""
+
+    makes_model = True
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from airflow_provider_cleartrace.api.errors import OuterProductError
 from airflow_provider_cleartrace.client.jobs import observe
 from airflow_provider_cleartrace.client.polling import Ended, Patience, Poller
 from airflow_provider_cleartrace.hooks.cleartrace import DEFAULT_CONN_ID, ClearTraceHook
+from airflow_provider_cleartrace.links.model import ClearTraceModelLink
 from airflow_provider_cleartrace.triggers.deferral import BACKSTOP, deferrable_or_default, ended_from_event
 from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
 
@@ -33,6 +34,7 @@ class ClearTraceJobSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("model_id", "job")
     ui_color = "#eaf3df"
+    operator_extra_links = (ClearTraceModelLink(),)
 
     def __init__(
         self,
@@ -71,6 +73,8 @@ class ClearTraceJobSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait by poking, or by deferring."""
+        settings = ClearTraceHook(self.cleartrace_conn_id).settings()
+        ClearTraceModelLink.persist(context, settings.model_url(self.model_id))
         if not self.deferrable:
             return super().execute(context)
         now = time.time()

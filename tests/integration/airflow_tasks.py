@@ -14,7 +14,10 @@ from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
 
 
 def context(task_id: str = "task", **fields: Any) -> Any:
+    xcom: dict[str, Any] = {}
     ti = {
+        "xcom": xcom,
+        "xcom_push": lambda key, value: xcom.update({key: value}),
         "dag_id": "dag",
         "task_id": task_id,
         "run_id": "run",

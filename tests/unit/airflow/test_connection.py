@@ -16,13 +16,22 @@ from airflow_provider_cleartrace.hooks.teacher import teacher_from_connection
 from airflow_provider_cleartrace.provider_info import FIELD_BEHAVIOUR, FORM_FIELDS, PROVIDER_INFO
 
 KEY = "k/ey+canary"
-EXTRA = {"timeout": 30, "poll_interval": 0.5, "max_retries": 1, "verify": False, "paths": {"fit": "/v2/fit"}}
+PAGE = "https://console.example.com/models?id={model_id}"
+EXTRA = {
+    "timeout": 30,
+    "poll_interval": 0.5,
+    "max_retries": 1,
+    "verify": False,
+    "paths": {"fit": "/v2/fit"},
+    "model_page": PAGE,
+}
 AS_STRINGS = {
     "timeout": "30",
     "poll_interval": "0.5",
     "max_retries": "1",
     "verify": "false",
     "paths": '{"fit": "/v2/fit"}',
+    "model_page": PAGE,
 }
 
 
@@ -70,6 +79,7 @@ class TestForms:
         assert (read.timeout, read.poll_interval, read.max_retries) == (30.0, 0.5, 1)
         assert read.verify is False
         assert read.paths == {"fit": "/v2/fit"}
+        assert read.model_page == PAGE
 
     def test_a_connection_survives_the_trip_through_its_uri(self, monkeypatch: pytest.MonkeyPatch) -> None:
         first = Connection(
@@ -114,6 +124,7 @@ class TestForms:
             ({"max_retries": "inf"}, "max_retries"),
             ({"paths": "[1]"}, "paths"),
             ({"paths": "{"}, "paths"),
+            ({"model_page": 1}, "model_page"),
         ],
     )
     def test_a_field_that_cannot_be_read_is_named_with_its_connection(
@@ -121,6 +132,32 @@ class TestForms:
     ) -> None:
         with pytest.raises(ValidationError, match=f"connection 'c'.*'{name}'"):
             settings(host="h", password=KEY, extra=extra)
+
+
+class TestModelPage:
+    def test_of_a_model_is_that_of_clear_trace_local_by_default(self) -> None:
+        assert settings(host="http://h:8787/api/").model_url("a.b-1") == "http://h:8787/api/#a.b-1"
+
+    def test_is_what_the_connection_says_with_the_id_quoted(self) -> None:
+        read = settings(host="http://h", password=KEY, extra={"model_page": f" {PAGE} "})
+        assert read.model_url("a/b c&d") == "https://console.example.com/models?id=a%2Fb%20c%26d"
+
+    @pytest.mark.parametrize(
+        ("page", "reason"),
+        [
+            ("https://console.example.com/models", "with {model_id} in it"),
+            ("javascript:alert('{model_id}')", "must be an http"),
+            ("/models/{model_id}", "must be an http"),
+            ("https://user:canary@console.example.com/{model_id}", "no credentials"),
+            ("https://canary@console.example.com/{model_id}", "no credentials"),
+            ("https://{model_id}.example.com/canary", "behind its host"),
+            ("https://[canary/{model_id}", "is no URL"),
+        ],
+    )
+    def test_that_is_none_is_refused_without_its_text(self, page: str, reason: str) -> None:
+        with pytest.raises(ValidationError, match=f"connection 'c': model_page .*{reason}") as refused:
+            settings(host="http://h", extra={"model_page": page})
+        assert "canary" not in str(refused.value)
 
 
 class TestForm:

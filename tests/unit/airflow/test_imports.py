@@ -7,10 +7,24 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "pandas", "pyarrow", "boto3", "botocore", "sklearn", "scipy", "matplotlib", "fastapi")
+HEAVY = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "boto3",
+    "botocore",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "fastapi",
+    "openlineage",
+)
 MODULES = (
     "airflow_provider_cleartrace",
+    "airflow_provider_cleartrace.assets.model",
     "airflow_provider_cleartrace.hooks.cleartrace",
+    "airflow_provider_cleartrace.lineage.datasets",
+    "airflow_provider_cleartrace.links.model",
     "airflow_provider_cleartrace.operators.training",
     "airflow_provider_cleartrace.operators.inference",
     "airflow_provider_cleartrace.operators.analysis",

@@ -1,0 +1,1 @@
+"""What a task read and made, for OpenLineage."""

@@ -1,0 +1,1 @@
+"""Links from Airflow to what a task made."""
