@@ -44,6 +44,16 @@ class Request:
     authenticated: bool = True
     presigned: bool = False
 
+    def headers_with(self, key: str | None) -> dict[str, str]:
+        """The headers to send under a key."""
+        headers = dict(self.headers)
+        if isinstance(self.content, FileBody):
+            # A known length keeps HTTP libraries from chunking the body, which S3 refuses.
+            headers["Content-Length"] = str(self.content.size)
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        return headers
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

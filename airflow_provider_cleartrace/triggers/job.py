@@ -14,13 +14,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import StatusResult
+from airflow_provider_cleartrace.client.async_driver import AsyncDriver
 from airflow_provider_cleartrace.client.exchange import Flow
 from airflow_provider_cleartrace.client.jobs import cancel, wait_until_ended
 from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
 from airflow_provider_cleartrace.client.retry import Backoff
 from airflow_provider_cleartrace.client.session import Session
 from airflow_provider_cleartrace.client.settings import Settings
-from airflow_provider_cleartrace.client.transport import AsyncTransport
 from airflow_provider_cleartrace.triggers.pool import SharedClient, borrow
 
 START_SPREAD = 1.0
@@ -154,7 +154,7 @@ class ClearTraceJobTrigger(BaseTrigger):
             on_status=StatusLog(self.log, self.model_id, self.job),
         )
 
-    async def _connected(self, shared: SharedClient) -> tuple[Settings, AsyncTransport]:
+    async def _connected(self, shared: SharedClient) -> tuple[Settings, AsyncDriver]:
         """The connection, which a secrets backend may fail to give for a while."""
         begun = time.monotonic()
         for attempt in itertools.count():

@@ -14,6 +14,8 @@ import pytest
 
 from airflow_provider_cleartrace.api.errors import AuthenticationError, TransportError, ValidationError
 from airflow_provider_cleartrace.client import AsyncClearTrace, ClearTrace
+from airflow_provider_cleartrace.client.aiohttp_transport import AiohttpTransport
+from airflow_provider_cleartrace.client.async_driver import AsyncDriver
 from airflow_provider_cleartrace.client.exchange import FileBody, Request, exchange
 from airflow_provider_cleartrace.client.session import Session, health
 from airflow_provider_cleartrace.client.settings import Settings
@@ -70,8 +72,11 @@ def presigned(server: ThreadingHTTPServer, content: object) -> Request:
     )
 
 
+ASYNC = {"async": AsyncTransport, "aiohttp": AiohttpTransport}
+
+
 def drive(mode: str, settings: Settings, *flows: object) -> list[object]:
-    """Run flows with the sync or the async transport."""
+    """Run flows with one of the transports."""
     if mode == "sync":
         transport = SyncTransport(settings)
         try:
@@ -80,7 +85,7 @@ def drive(mode: str, settings: Settings, *flows: object) -> list[object]:
             transport.close()
 
     async def all_of_them() -> list[object]:
-        transport = AsyncTransport(settings)
+        transport = ASYNC[mode](settings)
         try:
             return [await transport.run(flow) for flow in flows]
         finally:
@@ -89,10 +94,11 @@ def drive(mode: str, settings: Settings, *flows: object) -> list[object]:
     return asyncio.run(all_of_them())
 
 
-both = pytest.mark.parametrize("mode", ["sync", "async"])
+every_mode = pytest.mark.parametrize("mode", ["sync", *ASYNC])
+every_async_transport = pytest.mark.parametrize("transport_type", ASYNC.values())
 
 
-@both
+@every_mode
 def test_the_key_goes_to_the_api_and_never_to_the_store(server: ThreadingHTTPServer, mode: str) -> None:
     settings = Settings(url(server), KEY)
     body = FileBody(io.BytesIO(b"x" * 600_000), 0, 600_000)
@@ -111,7 +117,7 @@ def test_the_key_goes_to_the_api_and_never_to_the_store(server: ThreadingHTTPSer
     assert sent == b"x" * 600_000
 
 
-@both
+@every_mode
 def test_no_log_line_holds_a_key_or_a_signed_url(
     server: ThreadingHTTPServer, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,7 +131,7 @@ def test_no_log_line_holds_a_key_or_a_signed_url(
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
 
 
-@both
+@every_mode
 def test_no_error_holds_a_key_or_a_signed_url(server: ThreadingHTTPServer, mode: str) -> None:
     server.shutdown()
     server.server_close()
@@ -141,7 +147,7 @@ def test_no_error_holds_a_key_or_a_signed_url(server: ThreadingHTTPServer, mode:
     assert "127.0.0.1" in str(caught.value)
 
 
-@both
+@every_mode
 def test_a_server_that_hangs_up_may_have_got_the_request(mode: str) -> None:
     import socket
 
@@ -161,7 +167,26 @@ def test_a_server_that_hangs_up_may_have_got_the_request(mode: str) -> None:
     assert caught.value.sent is True
 
 
-def test_a_rotated_key_is_read_again_once(server: ThreadingHTTPServer) -> None:
+@every_mode
+def test_the_proxy_of_the_environment_is_asked_unless_the_host_is_exempt(
+    server: ThreadingHTTPServer, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "all_proxy", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", url(server))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    for host in ("http://cleartrace.test", url(server)):
+        settings = Settings(host, KEY)
+        drive(mode, settings, health(Session(settings)))
+
+    assert [path for _, path, _, _ in server.seen] == ["http://cleartrace.test/health", "/health"]
+
+
+@every_async_transport
+def test_a_rotated_key_is_read_again_once(
+    server: ThreadingHTTPServer, transport_type: type[AsyncDriver]
+) -> None:
     server.key = "new"
     asked: list[str] = []
 
@@ -171,7 +196,7 @@ def test_a_rotated_key_is_read_again_once(server: ThreadingHTTPServer) -> None:
 
     async def two_calls() -> None:
         settings = Settings(url(server), "old", max_retries=0)
-        transport = AsyncTransport(settings, renew=renew)
+        transport = transport_type(settings, renew=renew)
         session = Session(settings)
         from airflow_provider_cleartrace.api.operations import STATUS
         from airflow_provider_cleartrace.client.session import answer_of
@@ -190,7 +215,10 @@ def test_a_rotated_key_is_read_again_once(server: ThreadingHTTPServer) -> None:
     ]
 
 
-def test_a_key_that_stays_refused_fails_after_two_tries(server: ThreadingHTTPServer) -> None:
+@every_async_transport
+def test_a_key_that_stays_refused_fails_after_two_tries(
+    server: ThreadingHTTPServer, transport_type: type[AsyncDriver]
+) -> None:
     server.key = "other"
 
     async def renew(_: str) -> str:
@@ -198,7 +226,7 @@ def test_a_key_that_stays_refused_fails_after_two_tries(server: ThreadingHTTPSer
 
     async def one_call() -> None:
         settings = Settings(url(server), "old")
-        transport = AsyncTransport(settings, renew=renew)
+        transport = transport_type(settings, renew=renew)
         from airflow_provider_cleartrace.api.operations import STATUS
         from airflow_provider_cleartrace.client.session import call
 

@@ -1,0 +1,87 @@
+"""Drives flows on an event loop; which HTTP library carries the requests is a subclass's business."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from airflow_provider_cleartrace.api.errors import TransportError
+from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Flow, Request, Sleep
+
+T = TypeVar("T")
+
+MAX_CONNECTIONS = 20
+"""Most requests under way at once, and so most sockets to one host; further ones wait in front of them."""
+
+UNAUTHORIZED = 401
+
+KeyRenewal = Callable[[str], Awaitable[str | None]]
+"""Called with a key that was refused; returns the key to try instead, if there is another."""
+
+
+class AsyncDriver(abc.ABC):
+    """Drives flows; no step of it blocks.
+
+    Args:
+        api_key: Goes on every request that is authenticated.
+        renew: Asked for another key when the server refuses the one in use, once a request.
+    """
+
+    def __init__(self, api_key: str | None, renew: KeyRenewal | None = None) -> None:
+        self._api_key = api_key
+        self._renew = renew
+        self._in_flight = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drive ``flow`` to its end and return its value."""
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Sleep):
+                    await asyncio.sleep(step.seconds)
+                    step = flow.send(None)
+                    continue
+                try:
+                    answer = await self._answer(step)
+                except TransportError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        finally:
+            flow.close()
+
+    async def _answer(self, request: Request) -> Answer:
+        key = self._api_key if request.authenticated else None
+        async with self._in_flight:
+            answer = await self._send(request, key)
+            if answer.status != UNAUTHORIZED or key is None or self._renew is None:
+                return answer
+            fresh = await self._renew(key)
+            if not fresh or fresh == key:
+                return answer
+            self._api_key = fresh
+            return await self._send(request, fresh)
+
+    @abc.abstractmethod
+    async def _send(self, request: Request, key: str | None) -> Answer:
+        """Send one request under a key.
+
+        Raises:
+            TransportError: there was no answer.
+        """
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Close the sockets."""
+
+
+async def blocks_of(body: FileBody) -> AsyncIterator[bytes]:
+    """The bytes of a file, read by a thread."""
+    blocks = body.blocks()
+    while block := await asyncio.to_thread(next, blocks, b""):
+        yield block
