@@ -6,14 +6,15 @@ PYTEST_WORKERS ?= 2
 
 AIRFLOW_3_3 := 3.3.2
 AIRFLOW_2_11 := 2.11.2
+# Tested on demand, on what was published when they were new: on today's they do not all run.
+OTHERS := 2.11 3.0 3.1 3.2
 EXTRAS := local,dev,amazon
-EXTRAS_2_11 := local,dev
+EXTRAS_OTHERS := local,dev
 EXTRAS_ORACLE := local,dev,oracle
 # The project's own, and those of dependencies that come as source alone.
 BUILD_TOOLS := hatchling editables setuptools wheel
 
 BIN := .venv/bin
-BIN_2_11 := .venv-2.11/bin
 BIN_ORACLE := .venv-oracle/bin
 
 SHELL := /bin/bash
@@ -30,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Importing Airflow writes into its home, which would be ~/airflow.
 export AIRFLOW_HOME := $(CURDIR)/.venv/airflow
-test-2.11: export AIRFLOW_HOME := $(CURDIR)/.venv-2.11/airflow
+$(OTHERS:%=test-%): export AIRFLOW_HOME = $(CURDIR)/.venv-$(@:test-%=%)/airflow
 
 # $(call install,environment,constraints file,extras): with pins, the build tools included.
 define install
@@ -80,9 +81,13 @@ test-all: test test-2.11 ## The same, then the tests on Airflow 2.11
 test-3.3: .venv/.test-installed ## Unit and integration tests on Airflow 3.3
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
 
-.PHONY: test-2.11
-test-2.11: .venv-2.11/.test-installed ## Unit and integration tests on Airflow 2.11
-	$(BIN_2_11)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
+.PHONY: test-2.11 test-3.0 test-3.1 test-3.2
+test-2.11: ## Unit and integration tests on Airflow 2.11
+test-3.0: ## The same on Airflow 3.0
+test-3.1: ## The same on Airflow 3.1
+test-3.2: ## The same on Airflow 3.2
+$(OTHERS:%=test-%): test-%: .venv-%/.test-installed
+	.venv-$*/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
 
 .PHONY: test-system
 test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
@@ -134,7 +139,7 @@ constraints: ## Resolve the pins in constraints/ afresh
 
 .PHONY: clean
 clean: ## Remove the environments, what the demo wrote, and every cache
-	rm -rf .venv .venv-2.11 .venv-oracle .venv-resolve .demo docs/_build build dist
+	rm -rf .venv $(OTHERS:%=.venv-%) .venv-oracle .venv-resolve .demo docs/_build build dist
 	rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find airflow_provider_cleartrace benchmarks docs example_dags tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -151,8 +156,8 @@ help: ## This list
 	$(call install,.venv,constraints/airflow-3.3.txt,$(EXTRAS))
 	@touch .venv/.demo-installed $@
 
-.venv-2.11/.test-installed: pyproject.toml constraints/airflow-2.11.txt
-	$(call install,.venv-2.11,constraints/airflow-2.11.txt,$(EXTRAS_2_11))
+$(OTHERS:%=.venv-%/.test-installed): .venv-%/.test-installed: pyproject.toml constraints/airflow-%.txt
+	$(call install,.venv-$*,constraints/airflow-$*.txt,$(EXTRAS_OTHERS))
 	@touch $@
 
 .venv-oracle/.test-installed: pyproject.toml constraints/airflow-3.3.txt
