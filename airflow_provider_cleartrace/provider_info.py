@@ -76,7 +76,12 @@ PROVIDER_INFO: dict[str, Any] = {
     "hooks": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.hooks.cleartrace"]}],
     "operators": [{"integration-name": "ClearTrace", "python-modules": _OPERATOR_MODULES}],
     "sensors": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.sensors.job"]}],
-    "triggers": [{"integration-name": "ClearTrace", "python-modules": [f"{_PACKAGE}.triggers.job"]}],
+    "triggers": [
+        {
+            "integration-name": "ClearTrace",
+            "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("job", "ready")],
+        }
+    ],
     "extra-links": [f"{_PACKAGE}.links.model.ClearTraceModelLink"],
     "asset-uris": _ASSET_URIS,
     "dataset-uris": _ASSET_URIS,
