@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 MAX_DETAIL = 1000
 """Characters of a server's error text that are kept: enough to understand, too few to flood a log."""
@@ -15,10 +15,12 @@ class OuterProductError(Exception):
     """Base of every error this client raises.
 
     ``status_code`` is the HTTP status, where there was one; ``from_service`` is False where the answer cannot
-    have come from ClearTrace, whose errors are JSON.
+    have come from ClearTrace, whose errors are JSON; ``transient`` tells whether the same may well succeed
+    later.
     """
 
     from_service = True
+    transient: ClassVar[bool] = False
 
     def __init__(self, message: str, *, status_code: int | None = None) -> None:
         super().__init__(message)
@@ -44,6 +46,8 @@ class ConflictError(OuterProductError):
 class RateLimitError(OuterProductError):
     """Too many requests (429). ``retry_after`` is the wait the server asked for, in seconds, if any."""
 
+    transient = True
+
     def __init__(
         self, message: str, *, status_code: int | None = 429, retry_after: float | None = None
     ) -> None:
@@ -54,6 +58,8 @@ class RateLimitError(OuterProductError):
 class ServerError(OuterProductError):
     """The service failed (5xx) or answered with something that is not its contract."""
 
+    transient = True
+
     def __init__(
         self, message: str, *, status_code: int | None = None, retry_after: float | None = None
     ) -> None:
@@ -63,6 +69,8 @@ class ServerError(OuterProductError):
 
 class TransportError(OuterProductError):
     """No answer arrived. ``sent`` is False only when the request provably never reached the server."""
+
+    transient = True
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
@@ -78,10 +86,11 @@ class UploadError(OuterProductError):
 
 
 class JobFailedError(OuterProductError):
-    """The service ended a job as failed; ``reason`` is what it said."""
+    """The service ended a job as failed; ``reason`` is what it said, ``page`` where to look at the model."""
 
-    def __init__(self, *, model_id: str, job: str, reason: str) -> None:
-        super().__init__(f"ClearTrace {job} of model {model_id!r} failed: {reason}")
+    def __init__(self, *, model_id: str, job: str, reason: str, page: str = "") -> None:
+        see = f"; see {page}" if page else ""
+        super().__init__(f"ClearTrace {job} of model {model_id!r} failed: {reason}{see}")
         self.model_id = model_id
         self.job = job
         self.reason = reason
@@ -90,10 +99,16 @@ class JobFailedError(OuterProductError):
 class PollTimeoutError(OuterProductError):
     """The wait outlasted its deadline; the job may still run. ``elapsed`` is in seconds."""
 
+    transient = True
+
     def __init__(self, message: str, *, elapsed: float, model_id: str) -> None:
         super().__init__(message)
         self.elapsed = elapsed
         self.model_id = model_id
+
+
+class JobStalledError(PollTimeoutError):
+    """The wait was given up because the job stood still for too long; it may still run."""
 
 
 _BY_STATUS: Mapping[int, type[OuterProductError]] = {

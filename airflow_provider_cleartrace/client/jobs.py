@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -18,7 +19,14 @@ from airflow_provider_cleartrace.api.errors import (
 )
 from airflow_provider_cleartrace.api.operations import Operation
 from airflow_provider_cleartrace.client.exchange import Answer, Flow, pause
-from airflow_provider_cleartrace.client.polling import COMPLETED, MISSING_GRACE, Ended, Patience, Poller
+from airflow_provider_cleartrace.client.polling import (
+    COMPLETED,
+    MISSING_GRACE,
+    Ended,
+    Ending,
+    Patience,
+    Poller,
+)
 from airflow_provider_cleartrace.client.retry import (
     REQUEST_BACKOFF,
     is_transient,
@@ -133,9 +141,10 @@ def wait_until_ended(
         on_status: Told of every good look.
     """
     poller = Poller(patience, started=started, deadline=deadline)
+    looking = _for_looks(session, LOOK_TIMEOUT)
     while True:
         try:
-            status = yield from observe(_for_one_look(session, deadline), model_id, job)
+            status = yield from observe(_within(looking, deadline), model_id, job)
         except OuterProductError as error:
             verdict = poller.on_error(error, time.time())
         else:
@@ -146,12 +155,31 @@ def wait_until_ended(
         yield from pause(verdict.delay)
 
 
-def _for_one_look(session: Session, deadline: float | None) -> Session:
-    """A session whose requests neither repeat themselves nor outlast the wait: the poller is their retry."""
-    seconds = min(session.settings.timeout, LOOK_TIMEOUT)
-    if deadline is not None:
-        seconds = min(seconds, max(deadline - time.time(), SHORTEST_LOOK))
-    return Session(dataclasses.replace(session.settings, timeout=seconds, max_retries=0))
+def look_again(session: Session, model_id: str, job: str, ended: Ended) -> Flow[Ended]:
+    """Look once more before a wait is called given up: the job may have ended while nobody could look.
+
+    Returns:
+        The job's own ending where it has one by now, else ``ended`` as it was.
+    """
+    if ended.ending in {Ending.COMPLETED, Ending.FAILED}:
+        return ended
+    try:
+        status = yield from observe(_for_looks(session, LOOK_TIMEOUT), model_id, job)
+    except OuterProductError:
+        return ended
+    return Ended.of_job(status, ended.elapsed) or ended
+
+
+def _for_looks(session: Session, seconds: float) -> Session:
+    """A session whose requests take that long at most, and are not repeated: the poller is their retry."""
+    settings = session.settings
+    return Session(dataclasses.replace(settings, timeout=min(settings.timeout, seconds), max_retries=0))
+
+
+def _within(looking: Session, deadline: float | None) -> Session:
+    """The same session, or near the deadline one whose requests do not outlast the wait."""
+    left = math.inf if deadline is None else max(deadline - time.time(), SHORTEST_LOOK)
+    return looking if left >= looking.settings.timeout else _for_looks(looking, left)
 
 
 def wait_for(session: Session, model_id: str, job: str, *, missing: float = MISSING_GRACE) -> Flow[Ended]:

@@ -42,10 +42,8 @@ REQUEST_BACKOFF = Backoff(first=0.5, factor=2.0, cap=30.0)
 
 
 def is_transient(error: OuterProductError) -> bool:
-    """Whether a later attempt may well succeed."""
-    if isinstance(error, ServerError):
-        return error.status_code in RETRIED_STATUSES
-    return isinstance(error, TransportError | RateLimitError)
+    """Whether another attempt within seconds may well succeed."""
+    return error.transient and (not isinstance(error, ServerError) or error.status_code in RETRIED_STATUSES)
 
 
 def provably_without_effect(error: OuterProductError) -> bool:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import JobResult, SchemaResult
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.client.polling import COMPLETED
-from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, Started
+from airflow_provider_cleartrace.operators.arguments import check_count
+from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.columns import text_columns
 from airflow_provider_cleartrace.operators.manifest import LISTED
+from airflow_provider_cleartrace.operators.submission import JobRequest
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
@@ -19,7 +20,6 @@ from airflow_provider_cleartrace.storage.reading import read_frame
 
 if TYPE_CHECKING:
     import pandas as pd
-    from airflow.providers.common.compat.sdk import Context
 
 SHORT_NARRATIVE = 16 * 1024
 """Bytes of a narrative that still travel in the manifest; a longer one needs an ``output_uri``."""
@@ -37,6 +37,20 @@ class _AnalysisOperator(ClearTraceJobOperator):
         self.model_id = model_id
         self.data = data
         self.output_uri = output_uri
+
+    def _shape(self) -> dict[str, Any]:
+        """What shapes the result besides the model and the data (JSON)."""
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        """Refuse what cannot work before anything is computed for it."""
+        self._output()
+
+    def request(self) -> JobRequest:
+        """The telling of this model on this data."""
+        self._check()
+        data = self.locate(self.data).fingerprint() if self.data else None
+        return JobRequest(job=self.job, fingerprint=self._shape() | {"data": data}, model_id=self.model_id)
 
     def _output(self) -> Location | None:
         """Where the result goes, checked before anything is computed for it."""
@@ -84,6 +98,7 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
         "kpi_field",
         "problem_context",
         "output_uri",
+        "on_existing",
     )
 
     def __init__(
@@ -99,6 +114,9 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_count("min_clusters", min_clusters, least=2)
+        check_count("max_clusters", max_clusters, least=min_clusters)
+        check_count("n_search_steps", n_search_steps, least=1)
         self.target = target
         self.min_clusters = min_clusters
         self.max_clusters = max_clusters
@@ -107,16 +125,26 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
         self.kpi_field = kpi_field
         self.problem_context = problem_context
 
-    def start(self, client: ClearTrace, context: Context) -> Started:
-        """Submit the segmentation."""
-        self._output()
-        client.load(self.model_id)
-        frame = values = None
-        if self.data:
-            frame, values = self._rows(client.get_schema())
-        elif self.target:
+    def _shape(self) -> dict[str, Any]:
+        return {
+            "target": self.target,
+            "clusters": [self.min_clusters, self.max_clusters],
+            "n_search_steps": self.n_search_steps,
+            "use_agent": self.use_agent,
+            "kpi_field": self.kpi_field,
+            "problem_context": self.problem_context,
+        }
+
+    def _check(self) -> None:
+        super()._check()
+        if self.target and not self.data:
             raise ValidationError(f"{self.task_id}: target names a column of data, which is not given")
-        submitted = cast(
+
+    def submit(self, client: ClearTrace, model_id: str) -> JobResult:
+        """Start the segmentation."""
+        client.load(model_id)
+        frame, values = self._rows(client.get_schema()) if self.data else (None, None)
+        return cast(
             JobResult,
             client.segment(
                 data=frame,
@@ -130,7 +158,6 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
                 wait=False,
             ),
         )
-        return Started(self.model_id, submitted.status == COMPLETED)
 
     def _rows(self, schema: SchemaResult) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
         """The features of ``data`` and, where a target is named, its values."""
@@ -167,7 +194,14 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
 
     job = "narrative"
     output_extension = ".md"
-    template_fields: Sequence[str] = ("model_id", "data", "kpi_name", "problem_context", "output_uri")
+    template_fields: Sequence[str] = (
+        "model_id",
+        "data",
+        "kpi_name",
+        "problem_context",
+        "output_uri",
+        "on_existing",
+    )
 
     def __init__(
         self,
@@ -179,15 +213,22 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(data=data, **kwargs)
+        check_count("max_tool_calls", max_tool_calls, least=0)
         self.kpi_name = kpi_name
         self.problem_context = problem_context
         self.max_tool_calls = max_tool_calls
 
-    def start(self, client: ClearTrace, context: Context) -> Started:
-        """Submit the narrative."""
-        self._output()
-        texts = text_columns(client.load(self.model_id).get_schema())
-        submitted = cast(
+    def _shape(self) -> dict[str, Any]:
+        return {
+            "kpi_name": self.kpi_name,
+            "problem_context": self.problem_context,
+            "max_tool_calls": self.max_tool_calls,
+        }
+
+    def submit(self, client: ClearTrace, model_id: str) -> JobResult:
+        """Start the narrative."""
+        texts = text_columns(client.load(model_id).get_schema())
+        return cast(
             JobResult,
             client.narrative(
                 read_frame(self.locate(str(self.data)), texts=texts),
@@ -197,7 +238,6 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
                 wait=False,
             ),
         )
-        return Started(self.model_id, submitted.status == COMPLETED)
 
     def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
         """The text, or where it lies."""

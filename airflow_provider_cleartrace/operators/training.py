@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import abc
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.api.errors import ValidationError
-from airflow_provider_cleartrace.api.models import JobResult, StatusResult
+from airflow_provider_cleartrace.api.models import JobResult
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.client.jobs import job_known
-from airflow_provider_cleartrace.client.polling import COMPLETED, FAILED
 from airflow_provider_cleartrace.client.uploads import format_of, upload_open_file
 from airflow_provider_cleartrace.hooks.teacher import teacher_from_connection
-from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, ClearTraceOperator, Started
+from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, ClearTraceOperator
 from airflow_provider_cleartrace.operators.identity import derived_model_id
 from airflow_provider_cleartrace.operators.manifest import LISTED
+from airflow_provider_cleartrace.operators.submission import JobRequest
 from airflow_provider_cleartrace.storage.locations import Location
 
 if TYPE_CHECKING:
@@ -27,11 +24,6 @@ RESERVED = frozenset(
     | {"target", "wait"}
 )
 """What has a parameter of its own, or no place in a task, and so none in ``config``."""
-
-PENDING = "pending"
-
-UPLOAD = "upload"
-"""What a server calls the state of a model that has a file and no training yet."""
 
 
 def _upload(client: ClearTrace, location: Location, model_id: str) -> None:
@@ -111,11 +103,7 @@ class _TrainingOperator(ClearTraceJobOperator):
         self.feature_schema = feature_schema
         self.config = config
 
-    @abc.abstractmethod
-    def _submit(self, client: ClearTrace, model_id: str) -> JobResult:
-        """Submit the training; the data lies under ``model_id``."""
-
-    def _request(self) -> dict[str, Any]:
+    def _shape(self) -> dict[str, Any]:
         """What shapes the model besides the data (JSON, no secrets)."""
         return {
             "job": self.job,
@@ -134,55 +122,28 @@ class _TrainingOperator(ClearTraceJobOperator):
         if self.data:
             format_of(self.data)
 
-    def start(self, client: ClearTrace, context: Context) -> Started:
-        """Upload the data, where there is any, and submit; unless an earlier try of this task did."""
+    def request(self) -> JobRequest:
+        """A model of this shape, trained on this data."""
         self._check()
-        location = self.locate(self.data) if self.data else None
         receipt: dict[str, Any] = {}
-        if location is not None:
+        if self.data:
+            location = self.locate(self.data)
             receipt = {
                 "data": location.uri,
                 "bytes": location.size(),
                 "fingerprint": location.fingerprint(),
             }
-        model_id, known = self._model(client, context, receipt.get("fingerprint"))
-        if known is None or self._awaits_submit(known):
-            if location is not None:
-                _upload(client, location, model_id)
-            submitted = self._submit(client, model_id)
-            self.log.info("submitted %s of model %s", self.job, model_id)
-            return Started(model_id, submitted.status == COMPLETED, receipt)
-        self.log.info("model %s is %s already: not submitted again", model_id, known.status)
-        return Started(model_id, known.status == COMPLETED, receipt)
+        return JobRequest(
+            job=self.job,
+            fingerprint=self._shape() | {"data": receipt.get("fingerprint")},
+            model_id=self.model_id or None,
+            receipt=receipt,
+        )
 
-    def _model(
-        self, client: ClearTrace, context: Context, fingerprint: str | None
-    ) -> tuple[str, StatusResult | None]:
-        """The model to train, and what the service knows of it.
-
-        A derived id moves on to its next generation when training under the last one failed.
-        """
-        if self.model_id:
-            return self.model_id, client.run(job_known(client.session, self.model_id, self.job))
-        request = self._request() | {"data": fingerprint}
-        for generation in itertools.count():
-            model_id = derived_model_id(context, fingerprint=request, generation=generation)
-            known = client.run(job_known(client.session, model_id, self.job))
-            if known is None or known.status != FAILED:
-                return model_id, known
-        raise AssertionError("unreachable: generations do not end")
-
-    def _awaits_submit(self, known: StatusResult) -> bool:
-        """Whether a model the service knows has yet to be trained by this task.
-
-        An id of the author's choice says nothing about what was asked for: what is finished under it is
-        trained anew, which a server that recognises the same request answers with the model it has. A
-        derived id belongs to this request alone.
-        """
-        if known.status in {COMPLETED, FAILED}:
-            return self.model_id is not None
-        # Where the service does not say whose status it is, "pending" may be the upload's: submit.
-        return known.job == UPLOAD or (known.job is None and known.status == PENDING)
+    def bring(self, client: ClearTrace, model_id: str) -> None:
+        """Upload the data, where there is any."""
+        if self.data:
+            _upload(client, self.locate(self.data), model_id)
 
     def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
         """The trained model in figures, as its schema tells them."""
@@ -228,12 +189,14 @@ class ClearTraceFitOperator(_TrainingOperator):
         "feature_fields",
         "feature_schema",
         "config",
+        "on_existing",
     )
 
     def __init__(self, *, target: str, **kwargs: Any) -> None:
         super().__init__(target=target, **kwargs)
 
-    def _submit(self, client: ClearTrace, model_id: str) -> JobResult:
+    def submit(self, client: ClearTrace, model_id: str) -> JobResult:
+        """Start the training on the file under ``model_id``."""
         return client.fit(
             target=self.target,
             model_id=model_id,
@@ -268,6 +231,7 @@ class ClearTraceDistillOperator(_TrainingOperator):
         "feature_fields",
         "feature_schema",
         "config",
+        "on_existing",
     )
 
     def __init__(
@@ -282,10 +246,11 @@ class ClearTraceDistillOperator(_TrainingOperator):
         if not self.predict_url and not self.predict_conn_id:
             raise ValidationError(f"{self.task_id}: give predict_url or predict_conn_id")
 
-    def _request(self) -> dict[str, Any]:
-        return super()._request() | {"teacher": self.predict_url or self.predict_conn_id}
+    def _shape(self) -> dict[str, Any]:
+        return super()._shape() | {"teacher": self.predict_url or self.predict_conn_id}
 
-    def _submit(self, client: ClearTrace, model_id: str) -> JobResult:
+    def submit(self, client: ClearTrace, model_id: str) -> JobResult:
+        """Start the distillation; the endpoint's credentials travel in the request alone."""
         url, headers = self.predict_url, None
         if self.predict_conn_id:
             teacher = teacher_from_connection(self.hook.get_connection(self.predict_conn_id))

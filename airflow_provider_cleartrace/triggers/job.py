@@ -58,6 +58,10 @@ class ClearTraceJobTrigger(BaseTrigger):
         max_poll_interval: Most seconds between two looks.
         receipt: What the task wants to know again when it is resumed (JSON, nothing secret).
         cancel_on_kill: Cancel the job when somebody marks or clears the waiting task (Airflow 3.3+).
+        stall_timeout: Seconds without a change of status or progress that end the wait. They count anew
+            where the trigger moves to another triggerer.
+        unstarted_timeout: Seconds as "pending" from the start of the wait that end it, for a job of which it
+            is in doubt whether it was submitted.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class ClearTraceJobTrigger(BaseTrigger):
         max_poll_interval: float = Patience.max_interval,
         receipt: dict[str, Any] | None = None,
         cancel_on_kill: bool = False,
+        stall_timeout: float | None = None,
+        unstarted_timeout: float | None = None,
     ) -> None:
         super().__init__()
         self.model_id = model_id
@@ -82,6 +88,8 @@ class ClearTraceJobTrigger(BaseTrigger):
         self.max_poll_interval = max_poll_interval
         self.receipt = receipt or {}
         self.cancel_on_kill = cancel_on_kill
+        self.stall_timeout = stall_timeout
+        self.unstarted_timeout = unstarted_timeout
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, all of them plain JSON."""
@@ -97,6 +105,8 @@ class ClearTraceJobTrigger(BaseTrigger):
                 "max_poll_interval": self.max_poll_interval,
                 "receipt": self.receipt,
                 "cancel_on_kill": self.cancel_on_kill,
+                "stall_timeout": self.stall_timeout,
+                "unstarted_timeout": self.unstarted_timeout,
             },
         )
 
@@ -110,7 +120,7 @@ class ClearTraceJobTrigger(BaseTrigger):
             except Exception as error:
                 ended = self._unconnected(error)
             else:
-                ended = await transport.run(self._wait(settings))
+                ended = await transport.run(self.wait(settings))
         yield TriggerEvent(
             {
                 "model_id": self.model_id,
@@ -143,12 +153,18 @@ class ClearTraceJobTrigger(BaseTrigger):
         fate = "cancelled" if stopped else "left running: the service has no cancel"
         self.log.info("%s of model %s: %s", self.job, self.model_id, fate)
 
-    def _wait(self, settings: Settings) -> Flow[Ended]:
+    def wait(self, settings: Settings) -> Flow[Ended]:
+        """The wait itself, the same for an event loop and for a worker that blocks."""
         return wait_until_ended(
             Session(settings),
             self.model_id,
             self.job,
-            Patience(poll_interval=self.poll_interval, max_interval=self.max_poll_interval),
+            Patience(
+                poll_interval=self.poll_interval,
+                max_interval=self.max_poll_interval,
+                stall=self.stall_timeout,
+                unstarted=self.unstarted_timeout,
+            ),
             started=self.started,
             deadline=self.deadline,
             on_status=StatusLog(self.log, self.model_id, self.job),

@@ -23,6 +23,7 @@ def context(task_id: str = "task", **fields: Any) -> Any:
         "run_id": "run",
         "map_index": -1,
         "try_number": 1,
+        "max_tries": 0,
         "start_date": dt.datetime.now(dt.UTC),
     }
     return {"ti": SimpleNamespace(**ti | fields)}

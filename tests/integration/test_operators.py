@@ -412,6 +412,8 @@ class TestTrigger:
             "max_poll_interval": 0.2,
             "receipt": {"data": "file"},
             "cancel_on_kill": True,
+            "stall_timeout": 30.0,
+            "unstarted_timeout": 60.0,
         }
         return ClearTraceJobTrigger(**defaults | arguments)
 

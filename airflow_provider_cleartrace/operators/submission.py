@@ -1,0 +1,247 @@
+"""Submitting once: which job a task instance waits for, and whether it has to be submitted first."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_cleartrace.api.errors import NotFoundError, OuterProductError, ValidationError
+from airflow_provider_cleartrace.api.models import JobResult, StatusResult
+from airflow_provider_cleartrace.api.operations import ARTEFACTS
+from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.client.jobs import job_known, observe
+from airflow_provider_cleartrace.client.polling import COMPLETED, FAILED, PENDING, UNFINISHED
+from airflow_provider_cleartrace.operators.identity import Series, derived_model_id, digest_of
+from airflow_provider_cleartrace.task_state import TaskState
+
+log = logging.getLogger(__name__)
+
+STATE_KEY = "cleartrace_submission"
+"""The entry of the task state store in which the submit is remembered."""
+
+
+class OnExisting(enum.StrEnum):
+    """What becomes of a job that an earlier series of tries made."""
+
+    REUSE = "reuse"
+    RESTART = "restart"
+    FAIL = "fail"
+
+    @classmethod
+    def read(cls, value: str) -> OnExisting:
+        """The author's choice, as it was rendered."""
+        try:
+            return cls(value)
+        except ValueError:
+            raise ValidationError(f"on_existing must be one of {', '.join(cls)}, not {value!r}") from None
+
+
+class Stage(enum.StrEnum):
+    """How far a try is known to have come with the submit of a job."""
+
+    UPLOADING = "uploading"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+
+
+class Step(enum.Enum):
+    """What a task has to do for its job."""
+
+    SUBMIT = enum.auto()
+    WAIT = enum.auto()
+    WAIT_IN_DOUBT = enum.auto()
+    """The service says "pending" and not of what: it may be of the upload alone."""
+    TAKE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What a task asks for, known before anything is paid for.
+
+    Args:
+        job: Which job.
+        fingerprint: Everything that shapes its result (JSON, no secrets).
+        model_id: The model, where the author named it; None derives the id from the fingerprint.
+        receipt: What goes into the manifest besides the result (flat JSON).
+    """
+
+    job: str
+    fingerprint: Mapping[str, Any]
+    model_id: str | None = None
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The model whose job the task waits for, and what is to be done first."""
+
+    model_id: str
+    step: Step
+
+
+class Submission:
+    """Finds the job that belongs to a request of a task instance, or submits it.
+
+    A derived model id belongs to its request alone, so that the service's word on it decides. A model that
+    the author named may hold the work of others, as may its segmentation and narrative, which have no id:
+    there the task's own record decides, where Airflow keeps one (3.3+), and the service's word where not.
+
+    Args:
+        client: A client of the service.
+        context: Of the running task.
+        request: What the task asks for.
+        on_existing: What becomes of a job from before a clear.
+        retries: Of the task.
+    """
+
+    def __init__(
+        self, client: ClearTrace, context: Any, request: JobRequest, on_existing: OnExisting, retries: int
+    ) -> None:
+        self._client = client
+        self._context = context
+        self._request = request
+        self._on_existing = on_existing
+        self._series = Series.of(context, retries)
+        self._state = TaskState(context, STATE_KEY)
+        self._is_analysis = request.job in ARTEFACTS
+        self._is_derived = request.model_id is None
+
+    def find(self) -> Found:
+        """The job of this request, wherever an earlier try has left it.
+
+        Raises:
+            AirflowFailException: there is one from before and ``on_existing`` is ``"fail"``. A retry would
+                take it for its own, so there is none.
+        """
+        model_id, known = self._own()
+        stage = self._stage(model_id)
+        step = self._step(known, stage)
+        if self._on_existing is not OnExisting.REUSE:
+            for earlier_id, earlier in self._earlier(model_id, known, stage, step):
+                self._supersede(earlier_id, earlier)
+                step = Step.SUBMIT
+        if step is not Step.SUBMIT and known is not None:
+            log.info("%s of model %s is %s: not submitted", self._request.job, model_id, known.status)
+        return Found(model_id, step)
+
+    def submit(self, model_id: str, bring: Callable[[str], None], submit: Callable[[str], JobResult]) -> Step:
+        """Upload and submit, and record how far it has come; a server may have had the result already."""
+        self._state.set(self._record(model_id) | {"stage": Stage.UPLOADING})
+        bring(model_id)
+        self._state.set(self._record(model_id) | {"stage": Stage.SUBMITTING})
+        submitted = submit(model_id)
+        self._state.set(self._record(model_id) | {"stage": Stage.SUBMITTED})
+        log.info("submitted %s of model %s", self._request.job, model_id)
+        return Step.TAKE if submitted.status == COMPLETED else Step.WAIT
+
+    def _own(self) -> tuple[str, StatusResult | None]:
+        """The model of this request, and what the service knows of its job."""
+        if self._request.model_id is not None:
+            return self._request.model_id, self._look(self._request.model_id)
+        return self._derived(0 if self._on_existing is OnExisting.REUSE else self._series.number)
+
+    def _derived(self, series: int) -> tuple[str, StatusResult | None]:
+        """The derived id of a series: that of the first generation which has not failed."""
+        for generation in itertools.count():
+            model_id = derived_model_id(
+                self._context, fingerprint=self._request.fingerprint, generation=generation, series=series
+            )
+            known = self._look(model_id)
+            if known is None or known.status != FAILED:
+                return model_id, known
+        raise AssertionError("unreachable: generations do not end")
+
+    def _look(self, model_id: str) -> StatusResult | None:
+        """What the service knows of the job; None where it knows none."""
+        session, job = self._client.session, self._request.job
+        known = self._client.run(job_known(session, model_id, job))
+        if known is None or known.job is not None or not self._is_analysis:
+            return known
+        # The word is the model's; of this job its artefact tells, once no job is under way.
+        try:
+            return self._client.run(observe(session, model_id, job))
+        except NotFoundError:
+            return None
+
+    def _step(self, known: StatusResult | None, stage: Stage | None) -> Step:
+        """What is to be done about the job that the service knows under the model id."""
+        if known is None or known.status == FAILED:
+            return Step.SUBMIT
+        # With "fail", the first try has made sure that nothing was there.
+        made_sure = self._on_existing is OnExisting.FAIL and not self._series.first_try
+        is_own = self._is_derived or stage is Stage.SUBMITTED or made_sure
+        if self._is_analysis and not is_own:
+            begun = stage is Stage.SUBMITTING and known.status in UNFINISHED
+            return Step.WAIT if begun else Step.SUBMIT
+        if known.status == COMPLETED:
+            return Step.TAKE if is_own else Step.SUBMIT
+        if known.status == PENDING and known.job is None and stage is not Stage.SUBMITTED:
+            untouched = stage is Stage.UPLOADING or (stage is None and self._is_first_try())
+            return Step.SUBMIT if untouched else Step.WAIT_IN_DOUBT
+        return Step.WAIT
+
+    def _is_first_try(self) -> bool:
+        """Whether no try before this one can have submitted under the model id."""
+        spans_clears = self._is_derived and self._on_existing is OnExisting.REUSE
+        return self._series.first_try and not (spans_clears and self._series.number)
+
+    def _earlier(
+        self, model_id: str, known: StatusResult | None, stage: Stage | None, step: Step
+    ) -> Iterator[tuple[str, StatusResult]]:
+        """Jobs from before this series of tries, under way or completed."""
+        if self._is_derived:
+            found = [self._derived(n) for n in range(self._series.number)] if step is Step.SUBMIT else []
+        else:
+            found = [(model_id, known)] if stage is None and self._series.first_try else []
+        for earlier_id, earlier in found:
+            if earlier is not None and self._is_of_job(earlier):
+                yield earlier_id, earlier
+
+    def _is_of_job(self, known: StatusResult) -> bool:
+        """Whether a status is surely that of a job which has not failed, and not of an upload."""
+        if known.status == FAILED:
+            return False
+        return known.job is not None or (not self._is_analysis and known.status != PENDING)
+
+    def _supersede(self, model_id: str, known: StatusResult) -> None:
+        """End, or refuse to repeat, what was made before this series of tries."""
+        about = f"{self._request.job} of model {model_id!r}"
+        if self._on_existing is OnExisting.FAIL:
+            page = self._client.session.settings.model_url(model_id)
+            raise AirflowFailException(
+                f"ClearTrace {about} is {known.status} from before, and on_existing is 'fail'; see {page}"
+            )
+        if known.status == COMPLETED:
+            return
+        log.info("%s from before: %s", about, end_job(self._client, model_id, self._request.job))
+
+    def _stage(self, model_id: str) -> Stage | None:
+        """How far an earlier try came with this very request; None where that is not known."""
+        record = self._state.get()
+        stage = record.pop("stage", None)
+        return Stage(stage) if record == self._record(model_id) and stage in list(Stage) else None
+
+    def _record(self, model_id: str) -> dict[str, Any]:
+        asked = {"job": self._request.job, "fingerprint": self._request.fingerprint}
+        series = None if self._on_existing is OnExisting.REUSE else self._series.number
+        return {"model_id": model_id, "request": digest_of(asked), "series": series}
+
+
+def end_job(client: ClearTrace, model_id: str, job: str) -> str:
+    """Try to stop a job, and say what becomes of it."""
+    try:
+        stopped = client.load(model_id).cancel(job)
+    except OuterProductError as error:
+        return f"it could not be cancelled and may still run ({error})"
+    return "it was cancelled" if stopped else "the service cannot cancel it: it runs on"
+
+
+def forget_submission(context: Any) -> None:
+    """Remove the record of a submit whose result is safe."""
+    TaskState(context, STATE_KEY).delete()
