@@ -111,6 +111,7 @@ class Submission:
         self._state = TaskState(context, STATE_KEY)
         self._is_analysis = request.job in ARTEFACTS
         self._is_derived = request.model_id is None
+        self._spans_clears = self._is_derived and on_existing is OnExisting.REUSE
 
     def find(self) -> Found:
         """The job of this request, wherever an earlier try has left it.
@@ -144,7 +145,7 @@ class Submission:
         """The model of this request, and what the service knows of its job."""
         if self._request.model_id is not None:
             return self._request.model_id, self._look(self._request.model_id)
-        return self._derived(0 if self._on_existing is OnExisting.REUSE else self._series.number)
+        return self._derived(0 if self._spans_clears else self._series.number)
 
     def _derived(self, series: int) -> tuple[str, StatusResult | None]:
         """The derived id of a series: that of the first generation which has not failed."""
@@ -188,8 +189,7 @@ class Submission:
 
     def _is_first_try(self) -> bool:
         """Whether no try before this one can have submitted under the model id."""
-        spans_clears = self._is_derived and self._on_existing is OnExisting.REUSE
-        return self._series.first_try and not (spans_clears and self._series.number)
+        return self._series.first_try and not (self._spans_clears and self._series.number)
 
     def _earlier(
         self, model_id: str, known: StatusResult | None, stage: Stage | None, step: Step
@@ -229,7 +229,7 @@ class Submission:
 
     def _record(self, model_id: str) -> dict[str, Any]:
         asked = {"job": self._request.job, "fingerprint": self._request.fingerprint}
-        series = None if self._on_existing is OnExisting.REUSE else self._series.number
+        series = None if self._spans_clears else self._series.number
         return {"model_id": model_id, "request": digest_of(asked), "series": series}
 
 

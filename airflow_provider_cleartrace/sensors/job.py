@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,15 +9,26 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator
 
 from airflow_provider_cleartrace.api.errors import OuterProductError
-from airflow_provider_cleartrace.client.jobs import observe
+from airflow_provider_cleartrace.client.jobs import look_again, observe
 from airflow_provider_cleartrace.client.polling import Ended, Patience, Poller
+from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.hooks.cleartrace import DEFAULT_CONN_ID, ClearTraceHook
 from airflow_provider_cleartrace.links.model import ClearTraceModelLink
-from airflow_provider_cleartrace.triggers.deferral import BACKSTOP, deferrable_or_default, ended_from_event
+from airflow_provider_cleartrace.task_state import TaskState
+from airflow_provider_cleartrace.triggers.deferral import (
+    backstop_of,
+    check_travels,
+    deadline_of,
+    deferrable_or_default,
+    ended_from_event,
+)
 from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+LOOKS_KEY = "cleartrace_looks"
+"""The entry of the task state store in which looks in reschedule mode are remembered."""
 
 
 class ClearTraceJobSensor(BaseSensorOperator):
@@ -55,8 +65,13 @@ class ClearTraceJobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """One look at the job; a passing failure of the look counts as "not yet"."""
         now = time.time()
+        memory = _Memory(context) if self.reschedule else None
         if self._poller is None:
-            self._poller = Poller(Patience(poll_interval=self.poke_interval), started=now)
+            self._poller = Poller(
+                Patience(poll_interval=self.poke_interval),
+                started=memory.started(now) if memory else now,
+                last_answer=memory.last_answer(now) if memory else now,
+            )
         with ClearTraceHook(self.cleartrace_conn_id).get_conn() as client:
             try:
                 status = client.run(observe(client.session, self.model_id, self.job))
@@ -66,10 +81,12 @@ class ClearTraceJobSensor(BaseSensorOperator):
             else:
                 self.log.info("%s of model %s is %s", self.job, self.model_id, status.status)
                 verdict = self._poller.on_status(status, now)
-        if not isinstance(verdict, Ended):
-            return False
-        self._raise_for(verdict)
-        return True
+            if memory:
+                memory.keep(self._poller.last_answer)
+            if isinstance(verdict, Ended):
+                self._raise_for(verdict, client.session.settings)
+                return True
+        return False
 
     def execute(self, context: Context) -> Any:
         """Wait by poking, or by deferring."""
@@ -77,29 +94,61 @@ class ClearTraceJobSensor(BaseSensorOperator):
         ClearTraceModelLink.persist(context, settings.model_url(self.model_id))
         if not self.deferrable:
             return super().execute(context)
-        now = time.time()
-        self.defer(
-            trigger=ClearTraceJobTrigger(
-                model_id=self.model_id,
-                job=self.job,
-                cleartrace_conn_id=self.cleartrace_conn_id,
-                started=now,
-                deadline=now + self.timeout,
-                poll_interval=self.poke_interval,
-                max_poll_interval=self.poke_interval,
+        begun = time.time()
+        trigger = ClearTraceJobTrigger(
+            model_id=self.model_id,
+            job=self.job,
+            cleartrace_conn_id=self.cleartrace_conn_id,
+            started=begun,
+            deadline=deadline_of(
+                context, begun=begun, timeout=self.timeout, execution_timeout=self.execution_timeout
             ),
-            method_name="execute_complete",
-            timeout=dt.timedelta(seconds=self.timeout + BACKSTOP),
+            poll_interval=self.poke_interval,
+            max_poll_interval=self.poke_interval,
         )
+        check_travels(trigger)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop_of(trigger))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
         """Take up the task where the trigger's event leaves it."""
-        self._raise_for(ended_from_event(event))
+        ended = ended_from_event(event)
+        with ClearTraceHook(self.cleartrace_conn_id).get_conn() as client:
+            ended = client.run(look_again(client.session, self.model_id, self.job, ended))
+            self._raise_for(ended, client.session.settings)
 
-    def _raise_for(self, ended: Ended) -> None:
-        error = ended.error(model_id=self.model_id, job=self.job)
+    def _raise_for(self, ended: Ended, settings: Settings) -> None:
+        page = settings.model_url(self.model_id)
+        error = ended.error(model_id=self.model_id, job=self.job, page=page)
         if error is None:
             return
         if self.soft_fail:
             raise AirflowSkipException(str(error)) from error
         raise error
+
+
+class _Memory:
+    """What a sensor in reschedule mode knows of its earlier looks, each of which was a process of its own.
+
+    Airflow 3 tells when they began, the task state store (3.3+) when one last succeeded. Where that is not
+    known, each look is the first.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._state = TaskState(context, LOOKS_KEY)
+        self._try = context["ti"].try_number
+
+    def started(self, now: float) -> float:
+        """When the first look of this try was, in epoch seconds."""
+        ask = getattr(self._context["ti"], "get_first_reschedule_date", None)
+        first = ask(self._context) if ask is not None else None
+        return now if first is None else float(first.timestamp())
+
+    def last_answer(self, now: float) -> float:
+        """When a look of this try last succeeded, in epoch seconds; ``now`` where that is not known."""
+        record = self._state.get()
+        return float(record["last_answer"]) if record.get("try") == self._try else now
+
+    def keep(self, last_answer: float) -> None:
+        """Note for the looks to come when one last succeeded."""
+        self._state.set({"try": self._try, "last_answer": last_answer})
