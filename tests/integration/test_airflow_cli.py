@@ -3,56 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.integration.airflow_command import ROOT, Airflow
 from tests.integration.local_server import LocalServer
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(600)
 
 
-class Airflow:
-    """An empty Airflow of its own, driven by its command line."""
-
-    def __init__(self, home: Path, server: LocalServer) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.output = home / "output"
-        self._environment = inherited | {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "example_dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW_CONN_CLEARTRACE_DEFAULT": json.dumps(
-                {"conn_type": "cleartrace", "host": server.base_url, "password": server.api_key}
-            ),
-            "AIRFLOW_VAR_CLEARTRACE_OUTPUT": str(self.output),
-        }
-
-    def __call__(self, *arguments: str, fails: bool = False) -> str:
-        run = subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
-            env=self._environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        told = run.stdout + run.stderr
-        assert fails or run.returncode == 0, told[-5000:]
-        return told
-
-
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory, local_server: LocalServer) -> Airflow:
-    command = Airflow(tmp_path_factory.mktemp("airflow"), local_server)
+    command = Airflow(tmp_path_factory.mktemp("airflow"), local_server, ROOT / "example_dags")
     command("db", "migrate")
     return command
 
