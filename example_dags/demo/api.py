@@ -106,6 +106,16 @@ class AirflowApi:
         self._login = {"username": user, "password": password}
         self._token: str | None = None
 
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Send a request to a ``path`` below ``/api/v2`` and return the JSON of its answer.
+
+        Raises:
+            AirflowApiError: It is refused.
+        """
+        if self._token is None:
+            self._token = self._send("POST", "/auth/token", self._login)["access_token"]
+        return self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"})
+
     def health(self) -> dict[str, str]:
         """Return each component's health; an api-server that does not answer yet is told as such."""
         try:
@@ -133,9 +143,7 @@ class AirflowApi:
 
     def trigger(self, dag_id: str) -> str:
         """Start a run of the DAG and return its run id."""
-        run: dict[str, Any] = self._authorized(
-            "POST", f"/dags/{quote(dag_id)}/dagRuns", {"logical_date": None}
-        )
+        run: dict[str, Any] = self.request("POST", f"/dags/{quote(dag_id)}/dagRuns", {"logical_date": None})
         return str(run["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
@@ -195,12 +203,7 @@ class AirflowApi:
                 return rows
 
     def _get(self, path: str, **query: Any) -> Any:
-        return self._authorized("GET", f"{path}?{urlencode(query)}")
-
-    def _authorized(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        if self._token is None:
-            self._token = self._send("POST", "/auth/token", self._login)["access_token"]
-        return self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"})
+        return self.request("GET", f"{path}?{urlencode(query)}")
 
     def _send(
         self,

@@ -104,6 +104,23 @@ class Processes:
         if exit_code != 0:
             raise ComponentFailed(name, exit_code, self.log_of(name))
 
+    def send_signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to ``name`` and to everything it has started."""
+        for process in self._family(name):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def kill(self, name: str) -> None:
+        """End ``name`` and all it has started as a crash of its machine would; it is watched no longer."""
+        family = self._family(name)
+        self.send_signal(name, signal.SIGKILL)
+        self._running.pop(name).wait(timeout=KILL_GRACE)
+        psutil.wait_procs(family, timeout=KILL_GRACE)
+
+    def _family(self, name: str) -> list[psutil.Process]:
+        process = psutil.Process(self._running[name].pid)
+        return [process, *process.children(recursive=True)]
+
     def check(self) -> None:
         """Raise when a process has ended.
 

@@ -10,16 +10,18 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from signal import Signals
 from typing import Self
 
 from example_dags.demo.api import HEALTHY, AirflowApi
 from example_dags.demo.processes import Processes, end_leftovers
 
 LOOPBACK = "127.0.0.1"
+CLEARTRACE_LOCAL = "cleartrace-local"
 ADMIN = "admin"
 
 #: Four components on two busy cores were healthy after 20 to 40 s.
@@ -54,9 +56,20 @@ class Stack:
         folder: Holds everything the stack writes. It is emptied at the start and kept at the end.
         dags_folder: Where Airflow finds its DAGs.
         with_cleartrace: Also start ClearTrace Local and give Airflow the connection ``cleartrace_default``.
+        cleartrace_flags: What ClearTrace Local is started with besides.
+        settings: Environment variables of Airflow's processes besides the stack's own: another database than
+            SQLite, say.
     """
 
-    def __init__(self, folder: Path, dags_folder: Path, *, with_cleartrace: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dags_folder: Path,
+        *,
+        with_cleartrace: bool = True,
+        cleartrace_flags: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder.resolve()
         self.dags_folder = dags_folder.resolve()
         self.with_cleartrace = with_cleartrace
@@ -64,14 +77,16 @@ class Stack:
         self.logs = self.folder / "logs"
         #: DAGs write what they produce below it: the Airflow variable ``cleartrace_output``.
         self.output = self.folder / "output"
+        self.cleartrace_data = self.folder / "cleartrace"
         self.user = ADMIN
         self.password = secrets.token_urlsafe(12)
-        self._cleartrace_key = secrets.token_urlsafe(32)
-        self._port, self._cleartrace_port = _free_ports(2)
+        self.cleartrace_key = secrets.token_urlsafe(32)
+        self._cleartrace_flags = tuple(cleartrace_flags)
+        self._port, self.cleartrace_port = _free_ports(2)
         self.url = f"http://{LOOPBACK}:{self._port}"
-        self.cleartrace_url = f"http://{LOOPBACK}:{self._cleartrace_port}"
+        self.cleartrace_url = f"http://{LOOPBACK}:{self.cleartrace_port}"
         self.api = AirflowApi(LOOPBACK, self._port, self.user, self.password)
-        self._airflow_environment = self._settings()
+        self._airflow_environment = {**self._settings(), **(settings or {})}
         self._processes = Processes(str(self.folder), self.logs)
         self._held = ExitStack()
 
@@ -97,33 +112,59 @@ class Stack:
         """
         self._processes.check()
 
+    def start(self, component: str, *flags: str, name: str | None = None) -> None:
+        """Start a component that was killed, or with another ``name`` one more of it."""
+        name = name or component
+        if component == CLEARTRACE_LOCAL:
+            self._processes.start(name, self._cleartrace_command, self._cleartrace_environment)
+        else:
+            self._start_airflow(name, *COMPONENTS[component], *flags)
+
+    def kill(self, name: str) -> None:
+        """End a component without a chance to tidy up; it is not missed by :meth:`check`."""
+        self._processes.kill(name)
+
+    def send_signal(self, name: str, number: Signals) -> None:
+        """Send a signal to all processes of a component."""
+        self._processes.send_signal(name, number)
+
+    def log_of(self, name: str) -> Path:
+        """Return the file that holds what a component writes."""
+        return self._processes.log_of(name)
+
     def _make_folders(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
-        for folder in (self.airflow_home, self.logs, self.output, self._cleartrace_data):
+        for folder in (self.airflow_home, self.logs, self.output, self.cleartrace_data):
             folder.mkdir()
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(json.dumps({self.user: self.password}), encoding="utf-8")
 
     def _start(self) -> None:
         if self.with_cleartrace:
-            self._processes.start("cleartrace-local", self._cleartrace_command, self._cleartrace_environment)
+            self.start(CLEARTRACE_LOCAL)
         self._start_airflow("db-migrate", "db", "migrate")
         self._processes.finish("db-migrate")
-        for name, arguments in COMPONENTS.items():
-            self._start_airflow(name, *arguments)
-        self._wait_until_ready()
+        for component in COMPONENTS:
+            self.start(component)
+        self.wait_until_ready()
 
     def _start_airflow(self, name: str, *arguments: str) -> None:
         self._processes.start(name, (sys.executable, "-m", "airflow", *arguments), self._airflow_environment)
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait until every component says that it is healthy.
+
+        Raises:
+            ComponentFailed: One of them ended.
+            StackNotReady: It took too long.
+        """
         deadline = time.monotonic() + START_LIMIT
         while True:
             self._processes.check()
             health = self.api.health()
             if self.with_cleartrace:
-                health["cleartrace-local"] = _cleartrace_health(self._cleartrace_port)
+                health[CLEARTRACE_LOCAL] = _cleartrace_health(self.cleartrace_port)
             if set(health.values()) == {HEALTHY}:
                 return
             if time.monotonic() > deadline:
@@ -137,19 +178,15 @@ class Stack:
         return self.airflow_home / "passwords.json"
 
     @property
-    def _cleartrace_data(self) -> Path:
-        return self.folder / "cleartrace"
-
-    @property
     def _cleartrace_command(self) -> tuple[str, ...]:
         program = Path(sys.executable).with_name("cleartrace-local")
-        data, port = str(self._cleartrace_data), str(self._cleartrace_port)
-        return (str(program), "serve", "--data-dir", data, "--port", port)
+        data, port = str(self.cleartrace_data), str(self.cleartrace_port)
+        return (str(program), "serve", "--data-dir", data, "--port", port, *self._cleartrace_flags)
 
     @property
     def _cleartrace_environment(self) -> dict[str, str]:
         # In the environment and not in the arguments, which every user of the machine can list.
-        return {**_own_environment(), "CLEARTRACE_LOCAL_API_KEYS": self._cleartrace_key}
+        return {**_own_environment(), "CLEARTRACE_LOCAL_API_KEYS": self.cleartrace_key}
 
     def _settings(self) -> dict[str, str]:
         """Return the environment of Airflow's processes."""
@@ -178,7 +215,7 @@ class Stack:
             connection = {
                 "conn_type": "cleartrace",
                 "host": self.cleartrace_url,
-                "password": self._cleartrace_key,
+                "password": self.cleartrace_key,
             }
             settings["AIRFLOW_CONN_CLEARTRACE_DEFAULT"] = json.dumps(connection)
         return {**_own_environment(), **settings}
