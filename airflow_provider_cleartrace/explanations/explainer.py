@@ -1,0 +1,352 @@
+"""``CalibratedExplainer``: calibrates a remote model on data it was not trained on, and explains rows."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from airflow_provider_cleartrace.explanations import conjunctions as joining
+from airflow_provider_cleartrace.explanations import filters as choosing
+from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
+from airflow_provider_cleartrace.explanations.encoding import Encoder, Matrix
+from airflow_provider_cleartrace.explanations.errors import ExplanationError
+from airflow_provider_cleartrace.explanations.library import Converter, drop_rules, placeholders
+from airflow_provider_cleartrace.explanations.models import KINDS, CalibratedExplanations, Kind, Threshold
+from airflow_provider_cleartrace.explanations.predictions import (
+    REQUEST_ROWS,
+    Memory,
+    Model,
+    Predict,
+    RemoteClassifier,
+    RemoteRegressor,
+)
+from airflow_provider_cleartrace.explanations.values import Scalar
+
+if TYPE_CHECKING:
+    from calibrated_explanations import WrapCalibratedExplainer
+
+LEAST_ROWS = 30
+"""Fewest calibration rows: with fewer the library finds hardly a rule, and intervals mean nothing."""
+
+CONFIDENCE = 0.9
+"""Share of targets that the intervals of a regression are to hold, by default."""
+
+SEED = 42
+"""Of everything random: the library's perturbations, and the held-out part."""
+
+_METHODS = {"factual": "explain_factual", "alternative": "explore_alternatives", "fast": "explain_fast"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of each row.
+
+    Attributes:
+        kind: factual, alternative or fast.
+        percentiles: low and high of a regression's intervals, in percent; an infinite one leaves that side
+            open.
+        threshold: explain P(target <= threshold), or P(a < target <= b), of a regression.
+        filters: names of the alternatives to keep.
+        conjunctions: how rules are joined; None: not at all.
+        features_to_ignore: features that no rule is wanted of.
+        focus_columns: the only features that rules are wanted of; None: all.
+    """
+
+    kind: Kind = "factual"
+    percentiles: tuple[float, float] | None = None
+    threshold: Threshold | None = None
+    filters: tuple[str, ...] = ()
+    conjunctions: Conjunctions | None = None
+    features_to_ignore: tuple[str, ...] = ()
+    focus_columns: tuple[str, ...] | None = None
+
+    def check(self, feature_names: Sequence[str], classes: Sequence[Scalar] | None) -> None:
+        """Refuse what cannot be answered, before anything is paid for.
+
+        Raises:
+            ExplanationError: the option is named.
+        """
+        if self.kind not in KINDS:
+            raise ExplanationError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        choosing.check(self.filters, kind=self.kind)
+        if self.conjunctions is not None and self.kind == "fast":
+            raise ExplanationError("fast explanations have no conditions to join: leave conjunctions out")
+        _check_threshold(self.threshold, classes)
+        if self.percentiles is not None:
+            _check_percentiles(self.percentiles)
+            if classes is not None or self.threshold is not None:
+                raise ExplanationError(
+                    "percentiles and confidence are of a regression's intervals; a probability's interval"
+                    " follows from the calibration alone"
+                )
+        for option, names in (
+            ("features_to_ignore", self.features_to_ignore),
+            ("focus_columns", self.focus_columns or ()),
+        ):
+            if unknown := [name for name in names if name not in feature_names]:
+                raise ExplanationError(
+                    f"{option}: {unknown[0]!r} is no feature of the model; its features:"
+                    f" {', '.join(map(repr, feature_names))}"
+                )
+        if not self.wanted(feature_names):
+            raise ExplanationError("features_to_ignore and focus_columns leave no feature to explain")
+
+    def wanted(self, feature_names: Sequence[str]) -> list[int]:
+        """The positions of the features that rules are wanted of."""
+        return [
+            index
+            for index, name in enumerate(feature_names)
+            if name not in self.features_to_ignore
+            and (self.focus_columns is None or name in self.focus_columns)
+        ]
+
+
+def percentiles_of(confidence: float) -> tuple[float, float]:
+    """The percentiles that leave half of the rest out on each side.
+
+    Raises:
+        ExplanationError: not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ExplanationError(f"confidence must lie between 0 and 1, not {confidence}")
+    tail = round((1 - confidence) / 2 * 100, 9)
+    return tail, 100 - tail
+
+
+def _check_threshold(threshold: Threshold | None, classes: Sequence[Scalar] | None) -> None:
+    if threshold is None:
+        return
+    if classes is not None:
+        raise ExplanationError("threshold is for regressions; this model is a classifier")
+    bounds = threshold if isinstance(threshold, tuple) else (threshold,)
+    if not all(math.isfinite(bound) for bound in bounds) or list(bounds) != sorted(set(bounds)):
+        raise ExplanationError(f"threshold must be a number, or two in rising order, not {threshold}")
+
+
+def _check_percentiles(percentiles: tuple[float, float]) -> None:
+    low, high = percentiles
+    if not (low == -math.inf or 0 < low <= 50) or not (high == math.inf or 50 <= high < 100):
+        raise ExplanationError(
+            f"percentiles must be (low, high) with 0 < low <= 50 <= high < 100, not {percentiles}"
+        )
+    if math.isinf(low) and math.isinf(high):
+        raise ExplanationError("percentiles: an interval needs at least one side")
+
+
+class CalibratedExplainer:
+    """Explains rows of a remote model, with intervals from calibration data that it was not trained on.
+
+    Args:
+        predict: asks the model: a DataFrame of rows in, one number a row out (a value, or the probability of
+            the second class), or one probability for each class.
+        feature_names: the model's features.
+        classes: the classes in the model's order; None for a regression.
+        categories: features that the model knows as categories, with their levels.
+        request_rows: most rows of one request.
+        max_in_flight: most requests at the same time; ``predict`` must allow as many threads.
+        seed: of everything random.
+
+    Attributes:
+        rows_dropped: calibration rows left out, because a number of theirs is missing.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        *,
+        feature_names: Sequence[str],
+        classes: Sequence[Scalar] | None = None,
+        categories: Mapping[str, Sequence[Scalar]] | None = None,
+        request_rows: int = REQUEST_ROWS,
+        max_in_flight: int = 1,
+        seed: int = SEED,
+    ) -> None:
+        self._predict = predict
+        self.feature_names = tuple(feature_names)
+        self.classes = None if classes is None else tuple(classes)
+        self._categories = categories or {}
+        self._request_rows = request_rows
+        self._max_in_flight = max_in_flight
+        self._seed = seed
+        self.rows_dropped = 0
+        self._calibrated: tuple[WrapCalibratedExplainer, Encoder, Memory, Model] | None = None
+        self._y_minmax = (0.0, 0.0)
+
+    def calibrate(self, rows: pd.DataFrame, target: Sequence[Any] | pd.Series[Any]) -> CalibratedExplainer:
+        """Learn from rows and their true targets how far the model can be believed.
+
+        Rows in which a number is missing, or the target, are left out: the library has no place for them.
+        A missing level is a level.
+
+        Raises:
+            ExplanationError: too few rows, a class that the model does not know, classes that do not occur,
+                or a target that is no number. Nothing was asked of the model then.
+        """
+        import calibrated_explanations  # noqa: PLC0415  (an extra, and slow to load)
+
+        encoder = Encoder.learn(rows, self.feature_names, self._categories)
+        targets = pd.Series(target).reset_index(drop=True)
+        if len(targets) != len(rows):
+            raise ExplanationError(f"{len(rows)} calibration rows have {len(targets)} targets")
+        encoded = encoder.encode(rows)
+        usable = ~np.isnan(encoded).any(axis=1) & targets.notna().to_numpy()
+        self.rows_dropped = int((~usable).sum())
+        # Levels that occur in dropped rows alone would be levels without a row.
+        encoder = Encoder.learn(rows[usable], self.feature_names, self._categories)
+        encoded = encoder.encode(rows[usable])
+        answers = self._targets(targets[usable].tolist())
+        self._check_size(len(answers))
+        model = Model(
+            self._predict,
+            encoder,
+            n_classes=None if self.classes is None else len(self.classes),
+            request_rows=self._request_rows,
+            max_in_flight=self._max_in_flight,
+        )
+        memory = Memory(model.ask)
+        learner = RemoteRegressor(memory) if self.classes is None else RemoteClassifier(memory)
+        wrapped = calibrated_explanations.WrapCalibratedExplainer(learner)
+        wrapped.calibrate(
+            encoded,
+            answers,
+            mode="regression" if self.classes is None else "classification",
+            feature_names=placeholders(len(self.feature_names)),
+            categorical_features=encoder.levelled,
+            seed=self._seed,
+        )
+        memory.keep()
+        self._y_minmax = (float(answers.min()), float(answers.max()))
+        self._calibrated = (wrapped, encoder, memory, model)
+        return self
+
+    def _check_size(self, count: int) -> None:
+        least = max(LEAST_ROWS, len(self.classes or ()))
+        if count < least:
+            dropped = f" ({self.rows_dropped} were left out for missing values)" if self.rows_dropped else ""
+            raise ExplanationError(f"{count} calibration rows are too few{dropped}: {least} are needed")
+
+    def _targets(self, targets: list[Any]) -> Any:
+        if self.classes is None:
+            try:
+                numbers = np.array(targets, dtype=float)
+            except (TypeError, ValueError):
+                raise ExplanationError(
+                    "the calibration target has values that are no numbers, and the model is a regression"
+                ) from None
+            if np.isinf(numbers).any():
+                raise ExplanationError("the calibration target has an infinite value")
+            return numbers
+        positions = {_label(label): position for position, label in enumerate(self.classes)}
+        if unknown := {_label(each) for each in targets} - positions.keys():
+            raise ExplanationError(
+                f"the calibration target has {len(unknown)} classes that the model was not trained on;"
+                f" its classes: {', '.join(map(repr, self.classes))}"
+            )
+        found = np.array([positions[_label(each)] for each in targets], dtype=int)
+        if absent := [label for position, label in enumerate(self.classes) if not (found == position).any()]:
+            raise ExplanationError(f"no calibration row has the class {absent[0]!r}")
+        return found
+
+    @property
+    def calls(self) -> int:
+        """Requests sent since the calibration."""
+        return self._ready()[3].calls
+
+    @property
+    def rows_sent(self) -> int:
+        """Rows sent since the calibration."""
+        return self._ready()[3].rows
+
+    def _ready(self) -> tuple[WrapCalibratedExplainer, Encoder, Memory, Model]:
+        if self._calibrated is None:
+            raise ExplanationError("calibrate first: explanations need calibration data")
+        return self._calibrated
+
+    def explain(self, rows: pd.DataFrame, question: Question | None = None) -> CalibratedExplanations:
+        """Explain rows.
+
+        A value that the calibration data has no place for, a missing number or an unknown level, is asked of
+        the model as it is, but no rule is told of it; it is listed as ``unplaced``.
+
+        Raises:
+            ExplanationError: a wrong option, before the model is asked, or a wrong answer of the model.
+        """
+        question = question or Question()
+        question.check(self.feature_names, self.classes)
+        wrapped, encoder, memory, _ = self._ready()
+        encoded = encoder.encode(rows)
+        if not len(encoded):
+            raise ExplanationError("there are no rows to explain")
+        unplaced = ~encoder.is_placed(encoded)
+        percentiles = question.percentiles or percentiles_of(CONFIDENCE)
+        wanted = question.wanted(self.feature_names)
+        unwanted = set(range(len(self.feature_names))).difference(wanted)
+        options: dict[str, Any] = {"low_high_percentiles": percentiles, "threshold": question.threshold}
+        if question.kind != "fast":
+            options["features_to_ignore"] = sorted(unwanted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            told = getattr(wrapped, _METHODS[question.kind])(encoded, **options)
+            for explanation, absent in zip(told, unplaced, strict=True):
+                drop_rules(explanation, unwanted.union(np.flatnonzero(absent).tolist()))
+            if question.conjunctions is not None:
+                self._join(list(told), question, percentiles)
+        memory.forget()
+        is_quantity = self.classes is None and question.threshold is None
+        converter = Converter(
+            encoder,
+            self.classes,
+            unplaced,
+            with_conjunctions=question.conjunctions is not None,
+        )
+        explanations = CalibratedExplanations(
+            kind=question.kind,
+            mode="regression" if self.classes is None else "classification",
+            feature_names=self.feature_names,
+            x_test=tuple(encoder.decode(row) for row in encoded),
+            y_minmax=self._y_minmax,
+            low_high_percentiles=percentiles if is_quantity else None,
+            y_threshold=question.threshold,
+            focus_columns=tuple(wanted) if unwanted else None,
+            build=lambda parent: [converter.explanation(parent, each) for each in told],
+        )
+        return explanations.filtered(question.filters)
+
+    def _join(self, told: Sequence[Any], question: Question, percentiles: tuple[float, float]) -> None:
+        assert question.conjunctions is not None  # noqa: S101  (for the type checker)
+        predict = self._ready()[0].explainer.prediction_orchestrator.predict_internal
+        several = self.classes is not None and len(self.classes) > 2
+
+        def calibrate(rows: Matrix, labels: Sequence[Any]) -> Any:
+            return predict(
+                rows,
+                threshold=question.threshold,
+                low_high_percentiles=percentiles,
+                classes=np.array(labels, dtype=int) if several else labels[0],
+            )[:3]
+
+        joining.add(told, question.conjunctions, calibrate, first_only=several)
+
+    def factual(self, rows: pd.DataFrame, **options: Any) -> CalibratedExplanations:
+        """Factual explanations; ``options`` as of :class:`Question`."""
+        return self.explain(rows, Question(kind="factual", **options))
+
+    def alternatives(self, rows: pd.DataFrame, **options: Any) -> CalibratedExplanations:
+        """Alternative explanations; ``options`` as of :class:`Question`."""
+        return self.explain(rows, Question(kind="alternative", **options))
+
+    def fast(self, rows: pd.DataFrame, **options: Any) -> CalibratedExplanations:
+        """Fast explanations; ``options`` as of :class:`Question`."""
+        return self.explain(rows, Question(kind="fast", **options))
+
+
+def _label(label: Any) -> Any:
+    """A class label in a form that is equal whichever library it comes from."""
+    plain = label.item() if isinstance(label, np.generic) else label
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain

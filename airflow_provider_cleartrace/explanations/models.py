@@ -1,0 +1,380 @@
+"""The explanation structures: immutable, every key of the reference, lazily computed and cached."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from airflow_provider_cleartrace.explanations import filters, payload
+from airflow_provider_cleartrace.explanations.values import (
+    Estimate,
+    Interval,
+    Rule,
+    Scalar,
+    frozen,
+    jsonable,
+    one_or_all,
+)
+
+Kind = Literal["factual", "alternative", "fast"]
+Bounds = Mapping[str, tuple[float, ...]]
+"""``predict``, ``low`` and ``high``, each with one number a feature."""
+
+Threshold = float | tuple[float, float]
+"""Probabilistic regression explains P(y <= t), or P(a < y <= b)."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A row's own prediction.
+
+    Attributes:
+        estimate: the calibrated value: a probability, or a quantity of the target.
+        classes: the class that the probability is of; None for a quantity.
+        full_probabilities: calibrated probabilities of all classes, for classification.
+    """
+
+    estimate: Estimate
+    classes: Scalar = None
+    full_probabilities: tuple[float, ...] | None = None
+
+    def as_mapping(self) -> Mapping[str, Any]:
+        """The reference's dictionary."""
+        told: dict[str, Any] = {
+            "predict": self.estimate.value,
+            "low": self.estimate.interval.low,
+            "high": self.estimate.interval.high,
+            "classes": self.classes,
+        }
+        if self.full_probabilities is not None:
+            told["__full_probabilities__"] = self.full_probabilities
+        return MappingProxyType(told)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of the prediction."""
+        told = self.estimate.to_json() | {"classes": self.classes}
+        if self.full_probabilities is not None:
+            told["full_probabilities"] = list(self.full_probabilities)
+        return told
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Prediction:
+        """Read what :meth:`to_json` wrote."""
+        full = document.get("full_probabilities")
+        return cls(Estimate.from_json(document), document["classes"], None if full is None else tuple(full))
+
+
+@dataclass(frozen=True)
+class CalibratedExplanation(abc.ABC):
+    """What calibration says of one row.
+
+    Attributes:
+        calibrated_explanations: the collection that this explanation belongs to.
+        index: the row's position in the collection.
+        binned: feature index to what was computed for its bins; read-only, empty for a fast explanation.
+        feature_weights: ``predict``, ``low``, ``high``: one weight a feature.
+        feature_predict: ``predict``, ``low``, ``high``: one prediction a feature.
+        instance_prediction: the row's own prediction.
+        conditions: for a factual explanation one condition a feature, as text; empty for alternatives.
+        compute: gives the rules in force at the first look.
+        with_conjunctions: whether conjunctions were asked for.
+        unplaced: names of features that the calibration data has no place for in this row, a missing number
+            or an unknown level: no rule is told of them.
+        bin: the Mondrian category of the row, where the calibration has them.
+        explain_time: seconds that the explanation took.
+        filters: names of the filters that chose the rules; empty: all.
+    """
+
+    kind: ClassVar[Kind]
+
+    calibrated_explanations: CalibratedExplanations = field(repr=False, compare=False)
+    index: int
+    binned: Mapping[int, Mapping[str, Any]] = field(repr=False)
+    feature_weights: Bounds = field(repr=False)
+    feature_predict: Bounds = field(repr=False)
+    instance_prediction: Prediction
+    conditions: tuple[str, ...] = field(repr=False)
+    compute: Callable[[], Sequence[Rule]] = field(repr=False, compare=False)
+    with_conjunctions: bool = False
+    unplaced: tuple[str, ...] = ()
+    bin: Scalar = None
+    explain_time: float | None = field(default=None, compare=False)
+    filters: tuple[str, ...] = ()
+
+    @property
+    def x_test(self) -> tuple[tuple[Scalar, ...], ...]:
+        """All rows of the collection, decoded."""
+        return self.calibrated_explanations.x_test
+
+    @property
+    def instance(self) -> tuple[Scalar, ...]:
+        """The row's own values, decoded."""
+        return self.x_test[self.index]
+
+    @property
+    def y_threshold(self) -> Threshold | None:
+        """The threshold of a probabilistic regression."""
+        return self.calibrated_explanations.y_threshold
+
+    @property
+    def y_minmax(self) -> tuple[float, float]:
+        """Smallest and largest calibration target."""
+        return self.calibrated_explanations.y_minmax
+
+    @property
+    def focus_columns(self) -> tuple[int, ...] | None:
+        """Indexes of the features that rules were asked for; None: all."""
+        return self.calibrated_explanations.focus_columns
+
+    @property
+    def prediction(self) -> Mapping[str, Any]:
+        """``predict``, ``low``, ``high``, ``classes``, and for a classifier ``__full_probabilities__``."""
+        return self.instance_prediction.as_mapping()
+
+    @cached_property
+    def feature_rules(self) -> tuple[Rule, ...]:
+        """Every rule in force, computed at the first look: with conjunctions where they were asked for."""
+        return tuple(self.compute())
+
+    @property
+    def _has_rules(self) -> bool:
+        return "feature_rules" in vars(self)
+
+    @property
+    def _has_conjunctive_rules(self) -> bool:
+        return self._has_rules and self.with_conjunctions
+
+    @cached_property
+    def rules(self) -> Mapping[str, Any]:
+        """The rules dictionary of single conditions; each entry holds one value a rule."""
+        return self._dictionary([rule for rule in self.feature_rules if not rule.is_conjunctive])
+
+    @cached_property
+    def conjunctive_rules(self) -> Mapping[str, Any] | None:
+        """The rules dictionary with conjunctions; None where none were asked for."""
+        return self._dictionary(self.feature_rules) if self.with_conjunctions else None
+
+    def _get_rules(self) -> Mapping[str, Any]:
+        """The rules dictionary in force."""
+        return self.rules if self.conjunctive_rules is None else self.conjunctive_rules
+
+    def _dictionary(self, rules: Sequence[Rule]) -> Mapping[str, Any]:
+        own = self.instance_prediction
+        base = own.estimate
+        return MappingProxyType(
+            {
+                "base_predict": (base.value,),
+                "base_predict_low": (base.interval.low,),
+                "base_predict_high": (base.interval.high,),
+                "predict": tuple(rule.prediction.value for rule in rules),
+                "predict_low": tuple(rule.prediction.interval.low for rule in rules),
+                "predict_high": tuple(rule.prediction.interval.high for rule in rules),
+                "weight": tuple(rule.weight.value for rule in rules),
+                "weight_low": tuple(rule.weight.interval.low for rule in rules),
+                "weight_high": tuple(rule.weight.interval.high for rule in rules),
+                "feature": tuple(one_or_all(rule.feature_indexes) for rule in rules),
+                "feature_value": tuple(one_or_all(rule.feature_value) for rule in rules),
+                "sampled_values": tuple(one_or_all(rule.sampled_values) for rule in rules),
+                "value": tuple("\n".join(rule.shown) for rule in rules),
+                "rule": tuple(rule.text for rule in rules),
+                "is_conjunctive": tuple(rule.is_conjunctive for rule in rules),
+                "classes": own.classes,
+            }
+        )
+
+    @abc.abstractmethod
+    def build_rules_payload(self) -> dict[str, Any]:
+        """``core`` and ``metadata`` as JSON; a fresh dictionary, equal at every call."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the collection, as JSON."""
+        return {
+            "kind": self.kind,
+            "index": self.index,
+            "binned": jsonable(self.binned),
+            "feature_weights": jsonable(self.feature_weights),
+            "feature_predict": jsonable(self.feature_predict),
+            "prediction": self.instance_prediction.to_json(),
+            "conditions": list(self.conditions),
+            "rules": [rule.to_json() for rule in self.feature_rules],
+            "with_conjunctions": self.with_conjunctions,
+            "unplaced": list(self.unplaced),
+            "bin": self.bin,
+            "explain_time": self.explain_time,
+            "filters": list(self.filters),
+        }
+
+
+class FactualExplanation(CalibratedExplanation):
+    """What is: how the row's own values contribute to its prediction."""
+
+    kind = "factual"
+
+    def build_rules_payload(self) -> dict[str, Any]:
+        """The payload, with the baseline prediction."""
+        return payload.factual(self)
+
+
+class AlternativeExplanation(CalibratedExplanation):
+    """What if: the predictions under other values of the row."""
+
+    kind = "alternative"
+
+    def build_rules_payload(self) -> dict[str, Any]:
+        """The payload, with the prediction of every rule."""
+        return payload.alternative(self)
+
+    def filtered(self, names: Sequence[str]) -> AlternativeExplanation:
+        """The explanation with the rules that the filters keep, conjunctions included.
+
+        Args:
+            names: any of ``super``, ``semi``, ``counter`` (of which a rule needs one) and ``ensured``,
+                ``pareto`` (which narrow further).
+        """
+        filters.check(names)
+        return dataclasses.replace(
+            self,
+            compute=lambda: [rule for rule in self.feature_rules if filters.keeps(names, rule.filters)],
+            filters=tuple(names),
+        )
+
+
+class FastExplanation(CalibratedExplanation):
+    """One calibrated weight a feature, without conditions."""
+
+    kind = "fast"
+
+    def build_rules_payload(self) -> dict[str, Any]:
+        """The payload, as of a factual explanation."""
+        return payload.factual(self)
+
+
+KINDS: Mapping[str, type[CalibratedExplanation]] = MappingProxyType(
+    {each.kind: each for each in (FactualExplanation, AlternativeExplanation, FastExplanation)}
+)
+
+
+@dataclass(frozen=True)
+class CalibratedExplanations:
+    """The explanations of some rows, and what they share.
+
+    Attributes:
+        kind: factual, alternative or fast.
+        mode: what the model is.
+        feature_names: the features, in the model's order.
+        x_test: the rows, decoded.
+        y_minmax: smallest and largest calibration target; class indexes for a classifier.
+        low_high_percentiles: of a plain regression's intervals; None otherwise.
+        y_threshold: of a probabilistic regression.
+        focus_columns: indexes of the features that rules were asked for; None: all.
+        build: makes the explanations of this collection.
+    """
+
+    kind: Kind
+    mode: Literal["classification", "regression"]
+    feature_names: tuple[str, ...]
+    x_test: tuple[tuple[Scalar, ...], ...] = field(repr=False)
+    y_minmax: tuple[float, float]
+    low_high_percentiles: tuple[float, float] | None
+    y_threshold: Threshold | None
+    focus_columns: tuple[int, ...] | None
+    build: Callable[[CalibratedExplanations], Sequence[CalibratedExplanation]] = field(
+        repr=False, compare=False
+    )
+
+    @cached_property
+    def explanations(self) -> tuple[CalibratedExplanation, ...]:
+        """One explanation a row."""
+        return tuple(self.build(self))
+
+    @property
+    def is_probabilistic(self) -> bool:
+        """Whether what is explained is a probability."""
+        return self.mode == "classification" or self.y_threshold is not None
+
+    @property
+    def boundary(self) -> float | None:
+        """The probability at which the decision changes; None for a quantity."""
+        return filters.DECISION_BOUNDARY if self.is_probabilistic else None
+
+    def __len__(self) -> int:
+        return len(self.x_test)
+
+    def __iter__(self) -> Iterator[CalibratedExplanation]:
+        return iter(self.explanations)
+
+    def __getitem__(self, index: int) -> CalibratedExplanation:
+        return self.explanations[index]
+
+    def build_rules_payload(self) -> list[dict[str, Any]]:
+        """One payload a row."""
+        return [explanation.build_rules_payload() for explanation in self]
+
+    def filtered(self, names: Sequence[str]) -> CalibratedExplanations:
+        """The same rows with the rules that the filters keep; see :meth:`AlternativeExplanation.filtered`."""
+        filters.check(names, kind=self.kind)
+
+        def build(parent: CalibratedExplanations) -> list[CalibratedExplanation]:
+            return [
+                dataclasses.replace(each.filtered(names), calibrated_explanations=parent)
+                for each in self
+                if isinstance(each, AlternativeExplanation)
+            ]
+
+        return dataclasses.replace(self, build=build) if names else self
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON of the shape ``collection`` in the package's JSON Schema."""
+        percentiles = self.low_high_percentiles
+        return {
+            "kind": self.kind,
+            "mode": self.mode,
+            "feature_names": list(self.feature_names),
+            "x_test": [list(row) for row in self.x_test],
+            "y_minmax": list(self.y_minmax),
+            "low_high_percentiles": None if percentiles is None else Interval(*percentiles).to_json(),
+            "y_threshold": jsonable(self.y_threshold),
+            "focus_columns": None if self.focus_columns is None else list(self.focus_columns),
+            "explanations": [explanation.to_json() for explanation in self],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> CalibratedExplanations:
+        """Read what :meth:`to_json` wrote."""
+        percentiles, threshold = document["low_high_percentiles"], document["y_threshold"]
+        focus = document["focus_columns"]
+        bounds = None if percentiles is None else Interval.from_json(percentiles)
+        return cls(
+            kind=document["kind"],
+            mode=document["mode"],
+            feature_names=tuple(document["feature_names"]),
+            x_test=tuple(tuple(row) for row in document["x_test"]),
+            y_minmax=(document["y_minmax"][0], document["y_minmax"][1]),
+            low_high_percentiles=None if bounds is None else (bounds.low, bounds.high),
+            y_threshold=tuple(threshold) if isinstance(threshold, list) else threshold,
+            focus_columns=None if focus is None else tuple(focus),
+            build=lambda parent: [_from_json(parent, each) for each in document["explanations"]],
+        )
+
+
+def _from_json(parent: CalibratedExplanations, document: Mapping[str, Any]) -> CalibratedExplanation:
+    return KINDS[document["kind"]](
+        calibrated_explanations=parent,
+        index=document["index"],
+        binned=frozen({int(feature): bins for feature, bins in document["binned"].items()}),
+        feature_weights=frozen(document["feature_weights"]),
+        feature_predict=frozen(document["feature_predict"]),
+        instance_prediction=Prediction.from_json(document["prediction"]),
+        conditions=tuple(document["conditions"]),
+        compute=lambda: [Rule.from_json(rule) for rule in document["rules"]],
+        with_conjunctions=document["with_conjunctions"],
+        unplaced=tuple(document["unplaced"]),
+        bin=document["bin"],
+        explain_time=document["explain_time"],
+        filters=tuple(document["filters"]),
+    )
