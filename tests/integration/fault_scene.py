@@ -1,0 +1,180 @@
+"""One task, one job, one faulty network: what the fault tests play in, in every mode of waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
+from airflow_provider_cleartrace.sensors.job import ClearTraceJobSensor
+from tests.integration.airflow_tasks import context, fire, through_json
+from tests.integration.fault_proxy import Fault, FaultProxy, Rule, fault_proxy
+from tests.integration.local_server import LocalServer
+
+KEYS = ("canary-key-one", "canary-key-two")
+"""What the proxy knows its clients by; the server never sees them."""
+
+SUBMIT = "POST /v1/fit"
+PRESIGN = "POST /v1/uploads"
+PUT = "PUT /uploads"
+LOOK = "GET /v1/models/{model_id}/status"
+CANCEL = "DELETE /v1/models/{model_id}/job"
+SCHEMA = "GET /v1/models/{model_id}/schema"
+
+POKES = 20
+"""More looks than any row needs: a sensor that never ends is a failure, not a hang."""
+
+
+@dataclass
+class Clock:
+    """The wall clock of this process, which can be put forward: hours of an outage pass in no time."""
+
+    offset: float = 0.0
+    _real: Callable[[], float] = time.time
+
+    def __call__(self) -> float:
+        return self._real() + self.offset
+
+    def forward(self, seconds: float) -> None:
+        self.offset += seconds
+
+
+@dataclass
+class Scene:
+    """A task in front of a proxy; ``told`` gathers everything the task let out, to be searched for secrets.
+
+    Attributes:
+        trained: a model that is completed before the scene begins, for sensors to wait for.
+        waits_only: whether somebody else has submitted the job.
+    """
+
+    server: LocalServer
+    proxy: FaultProxy
+    clock: Clock
+    data: Path
+    trained: str
+    patch: pytest.MonkeyPatch
+    extra: dict[str, Any] = field(default_factory=dict)
+    task: Any = field(default_factory=lambda: context("fit", run_id=uuid.uuid4().hex))
+    waits_only: bool = False
+    told: list[str] = field(default_factory=list)
+
+    def connect(self, key: str) -> None:
+        """Have the Airflow connection lead to the proxy, with this key."""
+        extra = {"poll_interval": 0.05, "max_retries": 1, "timeout": 30.0} | self.extra
+        connection = {"conn_type": "cleartrace", "host": self.proxy.url, "password": key, "extra": extra}
+        self.patch.setenv("AIRFLOW_CONN_CLEARTRACE_DEFAULT", json.dumps(connection))
+
+    def rotate_key(self) -> None:
+        """From now on there is another key, in the service and in the connection."""
+        self.proxy.key = KEYS[1]
+        self.connect(KEYS[1])
+
+    def restart_server(self) -> None:
+        """The server dies with its job under way, and comes back."""
+        self.server.kill()
+        self.server.start()
+
+    def break_exchanges(self, endpoint: str, fault: Fault, first: int = 1, last: float | None = None) -> None:
+        """Have the proxy spoil exchanges; looks at the job are counted from its submit on."""
+        after = SUBMIT if endpoint == LOOK and not self.waits_only else None
+        self.proxy.rules.append(Rule(endpoint, fault, first, first if last is None else last, after))
+
+    def fit(self, *, deferrable: bool) -> ClearTraceFitOperator:
+        """The task, as each process that works on it builds it anew."""
+        return ClearTraceFitOperator(
+            task_id="fit",
+            data=str(self.data),
+            target="y",
+            config={"mode": "fast", "n_hyperopt_steps": 1},
+            deferrable=deferrable,
+        )
+
+    def sensor(self, **arguments: Any) -> ClearTraceJobSensor:
+        """A sensor for the model that is trained already."""
+        return ClearTraceJobSensor(
+            task_id="wait", model_id=self.trained, poke_interval=0.05, timeout=1e6, **arguments
+        )
+
+    def play(self, mode: Callable[[Scene], Any]) -> Any:
+        """Run the task; give what it returns, or the exception it ends with."""
+        try:
+            result = mode(self)
+        except Exception as error:
+            self.told.append("".join(traceback.format_exception(error)))
+            return error
+        self.told.append(json.dumps(result))
+        return result
+
+    def deferred(self, build: Callable[[], Any]) -> Any:
+        """Execute, run the trigger in another "process", resume in a third; nothing but JSON in between."""
+        try:
+            return build().execute(self.task)
+        except TaskDeferred as deferral:
+            self.told.append(json.dumps([deferral.trigger.serialize(), deferral.kwargs]))
+            event = fire(through_json(deferral.trigger))
+            self.told.append(json.dumps(event))
+            return getattr(build(), deferral.method_name)(self.task, event=event)
+
+    def secrets(self) -> set[str]:
+        """What must never be let out."""
+        assert self.proxy.signatures or not self.proxy.passed[PRESIGN]
+        return {*KEYS, self.server.api_key} | self.proxy.signatures
+
+
+def blocking(scene: Scene) -> Any:
+    """An operator that waits on its worker."""
+    return scene.fit(deferrable=False).execute(scene.task)
+
+
+def deferrable(scene: Scene) -> Any:
+    """An operator that waits in the triggerer."""
+    return scene.deferred(lambda: scene.fit(deferrable=True))
+
+
+def poke(scene: Scene) -> Any:
+    """A sensor that keeps its worker."""
+    return scene.sensor(mode="poke").execute(scene.task)
+
+
+def reschedule(scene: Scene) -> Any:
+    """A sensor that is a new process at each look."""
+    looks = (scene.sensor(mode="reschedule").poke(scene.task) for _ in range(POKES))
+    return None if any(looks) else "never ended"
+
+
+def deferrable_sensor(scene: Scene) -> Any:
+    """A sensor that waits in the triggerer."""
+    return scene.deferred(lambda: scene.sensor(deferrable=True))
+
+
+OPERATORS = (blocking, deferrable)
+SENSORS = (poke, reschedule, deferrable_sensor)
+
+
+def without_identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest without what differs from run to run."""
+    return {name: value for name, value in manifest.items() if name not in {"model_id", "elapsed_seconds"}}
+
+
+@contextlib.contextmanager
+def scene(
+    server: LocalServer, data: Path, trained: str, patch: pytest.MonkeyPatch, *, waits_only: bool = False
+) -> Iterator[Scene]:
+    """Set a scene without faults."""
+    clock = Clock()
+    patch.setattr(time, "time", clock)
+    with fault_proxy(server.base_url, server.api_key, KEYS[0]) as proxy:
+        set_up = Scene(server, proxy, clock, data, trained, patch, waits_only=waits_only)
+        set_up.connect(KEYS[0])
+        yield set_up
