@@ -6,10 +6,13 @@ import base64
 import hashlib
 import random
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -202,3 +205,41 @@ class TestThePage:
             opened = httpx.get(f"{server.base_url}/", trust_env=False)
             assert 'data-needs-key="no"' in opened.text
             assert httpx.get(f"{server.base_url}/v1/models", trust_env=False).json()["total"] == 0
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """A server without keys, with one model that is trained and one that waits for its file."""
+    folder = tmp_path_factory.mktemp("opened") / "data"
+    with LocalServer(folder, api_keys=("",)) as server, server.client("none") as client:
+        trained(client, "odd-names")
+        client.post("/v1/uploads", json={"model_id": "announced", "file_format": "csv"})
+        yield server
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+class TestTheAddressOfAModel:
+    """``/#<model_id>``, as a browser shows it."""
+
+    def shown(self, server: LocalServer, fragment: str, profile: Path) -> str:
+        command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000"]
+        command += [f"--user-data-dir={profile}", "--dump-dom", f"{server.base_url}/#{fragment}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def test_opens_that_model_alone_with_all_of_its_drivers(
+        self, opened: LocalServer, tmp_path: Path
+    ) -> None:
+        dom = self.shown(opened, "odd-names", tmp_path)
+        rows = re.findall(r"<tr[^>]*data-status.*?</tr>", dom, re.DOTALL)
+        assert len(rows) == 2
+        (current,) = (row for row in rows if 'aria-current="true"' in row)
+        assert 'href="#odd-names"' in current
+        assert current.count("<li>") == 9 > LISTED_DRIVERS
+
+    def test_of_none_says_so(self, opened: LocalServer, tmp_path: Path) -> None:
+        dom = self.shown(opened, "%3Cb%3Enobody", tmp_path)
+        assert "aria-current=" not in dom
+        assert "There is no model &lt;b&gt;nobody of this key." in dom
