@@ -47,11 +47,11 @@ def fire(trigger: ClearTraceJobTrigger) -> Any:
 
 
 def run(build: Any, told: Any = None) -> Any:
-    """Execute a task; when it defers, run its trigger and resume in a new operator, as Airflow would."""
+    """Execute a task; whenever it defers, run its trigger and resume in a new operator, as Airflow would."""
     told = told or context()
-    try:
-        return build().execute(told)
-    except TaskDeferred as deferred:
-        event = fire(through_json(deferred.trigger))
-        resumed = getattr(build(), deferred.method_name)
-        return resumed(told, event=event)
+    method, arguments = "execute", {}
+    while True:
+        try:
+            return getattr(build(), method)(told, **arguments)
+        except TaskDeferred as deferred:
+            method, arguments = deferred.method_name, {"event": fire(through_json(deferred.trigger))}

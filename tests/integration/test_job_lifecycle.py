@@ -1,0 +1,412 @@
+"""A job is submitted once for what is asked, and a clear, a retry and a doubt end as they should."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_cleartrace.api.errors import JobStalledError, ValidationError
+from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.operators import base
+from airflow_provider_cleartrace.operators.analysis import (
+    ClearTraceNarrativeOperator,
+    ClearTraceSegmentOperator,
+)
+from airflow_provider_cleartrace.operators.submission import STATE_KEY
+from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator, ClearTraceUploadOperator
+from tests.integration.airflow_tasks import context, run
+from tests.integration.fault_proxy import Exchange, FaultProxy, Rule, fault_proxy
+from tests.integration.local_server import LocalServer
+
+CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
+FAST = {"mode": "fast", "n_hyperopt_steps": 1}
+LONG = {"n_hyperopt_steps": 500}
+STATUS = "GET /v1/models/{model_id}/status"
+FIT = "POST /v1/fit"
+CANCEL = "DELETE /v1/models/{model_id}/job"
+
+modes = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferrable"])
+
+
+class Store:
+    """The interface of Airflow 3.3's task state store, in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Any] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.entries[key]) if key in self.entries else default
+
+    def set(self, key: str, value: Any) -> None:
+        self.entries[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        self.entries.pop(key, None)
+
+
+class BrokenStore:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def fail(*_: Any) -> Any:
+            raise RuntimeError("the supervisor is gone")
+
+        return fail
+
+
+class Task:
+    """One task instance, tried, retried and cleared."""
+
+    def __init__(self, build: Callable[[], Any], store: Any = None, retries: int = 3) -> None:
+        self._build, self._store, self._retries = build, store, retries
+        self._run_id = uuid.uuid4().hex
+        self._tries, self._max_tries = 0, retries
+
+    def clear(self) -> None:
+        """What Airflow does with a cleared task instance."""
+        self._max_tries = self._tries + self._retries
+
+    def context(self) -> Any:
+        told = context(run_id=self._run_id, try_number=self._tries, max_tries=self._max_tries)
+        return told | ({"task_state_store": self._store} if self._store else {})
+
+    def _operator(self) -> Any:
+        operator = self._build()
+        operator.retries = self._retries
+        return operator
+
+    def attempt(self) -> dict[str, Any]:
+        """A try that goes its whole way."""
+        self._tries += 1
+        return run(self._operator, self.context())
+
+    def crash(self) -> str:
+        """A try whose worker dies after the submit, before anything is waited for; tells the model."""
+        self._tries += 1
+        operator = self._operator()
+        operator.deferrable = True
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute(self.context())
+        return str(deferred.value.trigger.model_id)
+
+
+def fit(**arguments: Any) -> ClearTraceFitOperator:
+    return ClearTraceFitOperator(
+        **{"task_id": "fit", "data": str(CREDIT), "target": "good_credit", "config": FAST} | arguments
+    )
+
+
+@pytest.fixture
+def service(local_server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """The shared server, seen through a proxy that counts and spoils."""
+    with fault_proxy(local_server.base_url, local_server.api_key, "task-key") as proxy:
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_CLEARTRACE_DEFAULT",
+            json.dumps(
+                {
+                    "conn_type": "cleartrace",
+                    "host": proxy.url,
+                    "password": "task-key",
+                    "extra": {"poll_interval": 0.1},
+                }
+            ),
+        )
+        yield proxy
+
+
+@pytest.fixture
+def named(local_server: LocalServer) -> Iterator[str]:
+    """A model id of the author's choice, whose job is ended when the test is over."""
+    model_id = f"mine-{uuid.uuid4().hex[:8]}"
+    yield model_id
+    with client(local_server) as ended:
+        ended.load(model_id).cancel()
+
+
+def client(server: LocalServer) -> ClearTrace:
+    return ClearTrace(server.base_url, server.api_key, poll_interval=0.05)
+
+
+def status_of(server: LocalServer, model_id: str) -> str:
+    with client(server) as asked:
+        return asked.load(model_id).status.status
+
+
+def nameless(word: str | None = None) -> Callable[[Exchange], None]:
+    """A service that has one status for each model, and does not say of which job; it may hide the word."""
+
+    def fault(exchange: Exchange) -> None:
+        handler = exchange._handler
+        handler.path = handler.path.partition("?")[0]
+        status, headers, content = exchange.forward()
+        told = json.loads(content)
+        if status == 200:
+            told |= {"job": None, "job_id": None, "progress": None}
+            if word and told["status"] == "running":
+                told["status"] = word
+        exchange.answer(status, json.dumps(told).encode(), headers)
+
+    return fault
+
+
+def always(fault: Callable[[Exchange], None]) -> Rule:
+    return Rule(STATUS, fault, last=float("inf"))
+
+
+class TestAClear:
+    def test_finds_the_model_again_by_default(self, service: FaultProxy) -> None:
+        task = Task(fit)
+        first = task.attempt()
+        task.clear()
+        assert task.attempt()["model_id"] == first["model_id"]
+        assert service.passed[FIT] == 1
+
+    def test_trains_anew_with_restart_and_a_retry_does_not(self, service: FaultProxy) -> None:
+        task = Task(lambda: fit(on_existing="restart"))
+        first = task.attempt()
+        assert task.attempt()["model_id"] == first["model_id"]
+        task.clear()
+        second = task.attempt()
+        assert second["model_id"] != first["model_id"]
+        assert task.attempt()["model_id"] == second["model_id"]
+        assert service.passed[FIT] == 2
+
+    def test_ends_the_running_job_before_it_restarts(
+        self, service: FaultProxy, local_server: LocalServer
+    ) -> None:
+        task = Task(lambda: fit(on_existing="restart", config=LONG))
+        first = task.crash()
+        task.clear()
+        second = task.crash()
+        assert status_of(local_server, first) == "failed"
+        assert status_of(local_server, second) != "failed"
+        with client(local_server) as ended:
+            ended.load(second).cancel()
+
+    def test_is_refused_with_fail_and_a_retry_is_not(self, service: FaultProxy) -> None:
+        task = Task(lambda: fit(on_existing="fail"))
+        first = task.attempt()
+        assert task.attempt()["model_id"] == first["model_id"]
+        task.clear()
+        for _ in range(2):
+            with pytest.raises(AirflowFailException, match=first["model_id"]) as refused:
+                task.attempt()
+        assert f"see {service.url}/#{first['model_id']}" in str(refused.value)
+        assert service.passed[FIT] == 1
+
+    def test_of_a_failed_task_is_not_refused(self, tmp_path: Path, service: FaultProxy) -> None:
+        path = tmp_path / "ragged.csv"
+        path.write_text("x,y\n" + "1,2\n" * 30 + "1,2,3\n")
+        task = Task(lambda: fit(data=str(path), target="y", on_existing="fail"))
+        with pytest.raises(Exception, match="ragged"):
+            task.attempt()
+        task.clear()
+        with pytest.raises(Exception, match="ragged"):
+            task.attempt()
+        assert service.passed[FIT] == 2
+
+
+class TestAModelIdOfTheAuthor:
+    """It says nothing of what was asked for: what is finished under it may be the work of others."""
+
+    def test_that_holds_a_finished_model_is_trained_anew(self, service: FaultProxy, named: str) -> None:
+        Task(lambda: fit(model_id=named)).attempt()
+        other = Task(lambda: fit(model_id=named, config=FAST | {"random_state": 7})).attempt()
+        assert other["model_id"] == named
+        assert service.passed[FIT] == 2
+
+    @modes
+    def test_is_submitted_once_for_a_task_that_remembers(
+        self, service: FaultProxy, named: str, deferrable: bool
+    ) -> None:
+        store = Store()
+        task = Task(lambda: fit(model_id=named, deferrable=deferrable), store)
+        assert task.crash() == named
+        assert task.attempt()["model_id"] == named
+        assert service.passed[FIT] == 1
+        assert store.entries == {}
+
+    def test_is_submitted_again_for_another_request(self, service: FaultProxy, named: str) -> None:
+        store = Store()
+        first = Task(lambda: fit(model_id=named), store)
+        first.attempt()
+        store.set(STATE_KEY, {"model_id": named, "request": "other", "series": 0, "stage": "submitted"})
+        first.attempt()
+        assert service.passed[FIT] == 2
+
+    def test_that_is_busy_is_restarted_or_refused_as_the_author_says(
+        self, service: FaultProxy, named: str, local_server: LocalServer
+    ) -> None:
+        Task(lambda: fit(model_id=named, config=LONG)).crash()
+        with pytest.raises(AirflowFailException, match=named):
+            Task(lambda: fit(model_id=named, on_existing="fail")).attempt()
+        assert Task(lambda: fit(model_id=named, on_existing="restart")).attempt()["model_id"] == named
+        assert service.passed[CANCEL] == 1
+        assert service.passed[FIT] == 2
+
+
+class TestAnAnalysis:
+    @pytest.fixture
+    def model_id(self, local_server: LocalServer) -> str:
+        with client(local_server) as trained:
+            trained.fit(pd.read_csv(CREDIT), target="good_credit", model_id="lifecycle-credit", **FAST)
+        return "lifecycle-credit"
+
+    @pytest.mark.parametrize("names_jobs", [True, False], ids=["local", "hosted"])
+    def test_is_submitted_once_for_a_task_that_remembers(
+        self, service: FaultProxy, model_id: str, names_jobs: bool
+    ) -> None:
+        if not names_jobs:
+            service.rules.append(always(nameless()))
+        kpi = uuid.uuid4().hex
+        builds: dict[str, Callable[[], Any]] = {
+            "segments": lambda: ClearTraceSegmentOperator(
+                task_id="s", model_id=model_id, max_clusters=4, n_search_steps=2, kpi_field=kpi
+            ),
+            "narrative": lambda: ClearTraceNarrativeOperator(
+                task_id="n", model_id=model_id, data=str(CREDIT), kpi_name=kpi
+            ),
+        }
+        for artefact, build in builds.items():
+            task = Task(build, Store())
+            assert task.crash() == model_id
+            assert task.attempt()["model_id"] == model_id
+            assert service.passed[f"POST /v1/models/{{model_id}}/{artefact}"] == 1
+
+    def test_is_refused_where_there_is_one_and_the_author_says_fail(
+        self, service: FaultProxy, model_id: str
+    ) -> None:
+        def build() -> ClearTraceSegmentOperator:
+            return ClearTraceSegmentOperator(
+                task_id="s",
+                model_id=model_id,
+                max_clusters=4,
+                n_search_steps=2,
+                on_existing="fail",
+            )
+
+        Task(
+            lambda: ClearTraceSegmentOperator(
+                task_id="s", model_id=model_id, min_clusters=2, max_clusters=3, n_search_steps=2
+            )
+        ).attempt()
+        with pytest.raises(AirflowFailException, match="segment of model"):
+            Task(build).attempt()
+
+
+class TestPendingOfAnUnnamedJob:
+    """The hosted service may say "pending" of an upload alone."""
+
+    @pytest.fixture(autouse=True)
+    def hosted(self, service: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+        service.rules.append(always(nameless("pending")))
+        monkeypatch.setattr(base, "UNSTARTED_LIMIT", 0.5)
+
+    def test_is_submitted_at_once_by_the_first_try(self, service: FaultProxy) -> None:
+        uploaded = Task(lambda: ClearTraceUploadOperator(task_id="u", data=str(CREDIT))).attempt()
+        task = Task(lambda: fit(data=None, model_id=uploaded["model_id"], timeout=60))
+        assert task.attempt()["model_id"] == uploaded["model_id"]
+        assert service.passed[FIT] == 1
+
+    @modes
+    def test_is_waited_for_by_a_retry_and_submitted_when_it_stands_still(
+        self, service: FaultProxy, local_server: LocalServer, named: str, deferrable: bool
+    ) -> None:
+        with client(local_server) as uploading:
+            uploading.upload_file(CREDIT, model_id=named)
+        task = Task(lambda: fit(model_id=named, deferrable=deferrable))
+        task._tries = 1
+        assert task.attempt()["model_id"] == named
+        assert service.passed[FIT] == 1
+
+    def test_is_submitted_at_once_when_the_try_before_came_no_further_than_its_upload(
+        self, service: FaultProxy, named: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(base, "UNSTARTED_LIMIT", 3600.0)
+        store = Store()
+        service.rules.append(Rule("PUT /uploads", lambda exchange: exchange.answer(403, b""), last=99))
+        task = Task(lambda: fit(model_id=named), store)
+        with pytest.raises(Exception, match="upload refused"):
+            task.attempt()
+        assert store.get(STATE_KEY)["stage"] == "uploading"
+        service.rules.pop()
+        assert task.attempt()["model_id"] == named
+        assert service.passed[FIT] == 1
+
+    @modes
+    def test_is_believed_of_a_job_that_was_submitted(
+        self, service: FaultProxy, named: str, deferrable: bool
+    ) -> None:
+        task = Task(lambda: fit(model_id=named, deferrable=deferrable), Store())
+        task.crash()
+        assert task.attempt()["model_id"] == named
+        assert service.passed[FIT] == 1
+
+
+class TestTheStateStore:
+    def test_that_fails_never_fails_the_task(self, service: FaultProxy) -> None:
+        assert Task(fit, BrokenStore()).attempt()["job"] == "fit"
+
+    def test_is_empty_after_a_success_and_keeps_the_submit_until_then(
+        self, service: FaultProxy, named: str
+    ) -> None:
+        store = Store()
+        task = Task(lambda: fit(model_id=named), store)
+        task.crash()
+        assert store.get(STATE_KEY)["stage"] == "submitted"
+        task.attempt()
+        assert store.entries == {}
+
+
+class TestAJobThatStandsStill:
+    @modes
+    def test_is_given_up_and_cancelled(
+        self, service: FaultProxy, named: str, local_server: LocalServer, deferrable: bool
+    ) -> None:
+        service.rules.append(always(nameless("pending")))
+        with pytest.raises(JobStalledError, match=r"no progress for .* it was cancelled; see http"):
+            Task(lambda: fit(model_id=named, config=LONG, stall_timeout=0.5, deferrable=deferrable)).attempt()
+        assert status_of(local_server, named) == "failed"
+
+
+class TestTheLastLook:
+    @pytest.mark.parametrize("ending", ["timeout", "stalled", "lost", "refused"])
+    def test_finds_the_job_that_ended_while_nobody_looked(self, service: FaultProxy, ending: str) -> None:
+        done = Task(fit).attempt()
+        event = {"model_id": done["model_id"], "ending": ending, "reason": "r", "elapsed": 9.0}
+        resumed = fit().execute_complete(context(), event | {"receipt": {"data": "d"}})
+        assert resumed["model_id"] == done["model_id"]
+        assert service.passed[CANCEL] == 0
+
+
+class TestWhatCannotWork:
+    def test_fails_at_parse_time(self) -> None:
+        for name in ("timeout", "stall_timeout", "poll_interval"):
+            for value in (0, -1, "60", True):
+                with pytest.raises(ValidationError, match=name):
+                    fit(**{name: value})
+        for name, value in {"min_clusters": 1, "max_clusters": 3, "n_search_steps": 0}.items():
+            with pytest.raises(ValidationError, match=name):
+                ClearTraceSegmentOperator(task_id="s", model_id="m", **{name: value})
+        with pytest.raises(ValidationError, match="max_tool_calls"):
+            ClearTraceNarrativeOperator(task_id="n", model_id="m", data="d", kpi_name="k", max_tool_calls=-1)
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ({"on_existing": "replace"}, "on_existing"),
+            ({"poll_interval": 0.1, "cancel_on_kill": object()}, "cancel_on_kill must be plain JSON"),
+        ],
+    )
+    def test_fails_before_anything_is_paid_for(
+        self, service: FaultProxy, arguments: dict[str, Any], told: str
+    ) -> None:
+        with pytest.raises(ValidationError, match=told):
+            Task(lambda: fit(deferrable=True, **arguments)).attempt()
+        assert service.passed[FIT] == 0
+        assert service.passed["POST /v1/uploads"] == 0
