@@ -82,6 +82,13 @@ PROVIDER_INFO: dict[str, Any] = {
             "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("job", "ready")],
         }
     ],
+    "task-decorators": [
+        {
+            "name": f"cleartrace_{name}",
+            "class-name": f"{_PACKAGE}.decorators.training.cleartrace_{name}_task",
+        }
+        for name in ("fit", "distill")
+    ],
     "extra-links": [f"{_PACKAGE}.links.model.ClearTraceModelLink"],
     "asset-uris": _ASSET_URIS,
     "dataset-uris": _ASSET_URIS,

@@ -1,0 +1,1 @@
+"""TaskFlow: functions that bring the data, as tasks that train on it."""
