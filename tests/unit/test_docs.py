@@ -140,7 +140,7 @@ class TestExamples:
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in tasks:
                     given = {keyword.arg for keyword in node.keywords}
                     known = parameters_of(tasks[node.func.id])
-                    assert given - known - {"task_id", "poke_interval", "timeout"} == set()
+                    assert given - known - {"task_id", "poke_interval", "timeout", "outlets"} == set()
 
     @pytest.mark.parametrize("path", [ROOT / "README.md", DOCS / "index.md"], ids=named)
     def test_the_first_dag_builds(self, path: Path, tmp_path: Path) -> None:

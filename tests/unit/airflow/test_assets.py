@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
 from airflow_provider_cleartrace.assets.events import MAX_TEXT, describe
+from airflow_provider_cleartrace.assets.files import file_uri
 from airflow_provider_cleartrace.assets.model import cleartrace_model_asset
 
 try:
@@ -63,6 +65,27 @@ class TestUri:
     def test_of_the_hosted_service_is_the_default(self) -> None:
         assert cleartrace_model_asset("m").uri == "cleartrace://cleartrace-api.onrender.com/models/m"
         assert cleartrace_model_asset("m", extra={"team": "risk"}).extra == {"team": "risk"}
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("written", "uri"),
+        [
+            ("/data/new loans.csv", "file:///data/new%20loans.csv"),
+            ("/data/loans.parquet#rows=0-1000", "file:///data/loans.parquet"),
+            ("/data/parts/", "file:///data/parts"),
+            ("s3://bucket/parts/", "s3://bucket/parts"),
+            ("file:///data/loans.csv", "file:///data/loans.csv"),
+        ],
+    )
+    def test_have_one_uri_however_a_task_names_them(self, written: str, uri: str) -> None:
+        assert file_uri(written) == uri
+
+    def test_by_a_relative_path_lie_in_the_worker_s_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert file_uri("loans.csv") == (tmp_path / "loans.csv").as_uri()
 
 
 MANIFEST = {
