@@ -33,6 +33,11 @@ class Exchange:
         self._handler = handler
         self._body = body
 
+    @property
+    def target(self) -> str:
+        """The path that was asked for, with its query."""
+        return self._handler.path
+
     def forward(self) -> tuple[int, list[tuple[str, str]], bytes]:
         """Have the server do it; give its answer, which is not passed on yet."""
         handler = self._handler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import time
 import traceback
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
 from airflow_provider_cleartrace.sensors.job import ClearTraceJobSensor
@@ -35,6 +37,26 @@ POKES = 20
 """More looks than any row needs: a sensor that never ends is a failure, not a hang."""
 
 
+REMEMBERS = hasattr(BaseTrigger, "on_kill")
+"""Whether this Airflow (3.3+) keeps what a task wants to know again in its next process."""
+
+
+class StateStore:
+    """The interface of Airflow 3.3's task state store, in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.entries[key]) if key in self.entries else default
+
+    def set(self, key: str, value: Any) -> None:
+        self.entries[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        self.entries.pop(key, None)
+
+
 @dataclass
 class Clock:
     """The wall clock of this process, which can be put forward: hours of an outage pass in no time."""
@@ -47,6 +69,12 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self.offset += seconds
+
+
+def new_task() -> Any:
+    """The context of a task that runs for the first time."""
+    told = context("fit", run_id=uuid.uuid4().hex)
+    return told | {"task_state_store": StateStore()} if REMEMBERS else told
 
 
 @dataclass
@@ -65,7 +93,7 @@ class Scene:
     trained: str
     patch: pytest.MonkeyPatch
     extra: dict[str, Any] = field(default_factory=dict)
-    task: Any = field(default_factory=lambda: context("fit", run_id=uuid.uuid4().hex))
+    task: Any = field(default_factory=new_task)
     waits_only: bool = False
     told: list[str] = field(default_factory=list)
 
@@ -118,13 +146,14 @@ class Scene:
 
     def deferred(self, build: Callable[[], Any]) -> Any:
         """Execute, run the trigger in another "process", resume in a third; nothing but JSON in between."""
-        try:
-            return build().execute(self.task)
-        except TaskDeferred as deferral:
-            self.told.append(json.dumps([deferral.trigger.serialize(), deferral.kwargs]))
-            event = fire(through_json(deferral.trigger))
-            self.told.append(json.dumps(event))
-            return getattr(build(), deferral.method_name)(self.task, event=event)
+        method, arguments = "execute", {}
+        while True:
+            try:
+                return getattr(build(), method)(self.task, **arguments)
+            except TaskDeferred as deferral:
+                event = fire(through_json(deferral.trigger))
+                self.told.append(json.dumps([deferral.trigger.serialize(), deferral.kwargs, event]))
+                method, arguments = deferral.method_name, {"event": event}
 
     def secrets(self) -> set[str]:
         """What must never be let out."""
@@ -149,6 +178,8 @@ def poke(scene: Scene) -> Any:
 
 def reschedule(scene: Scene) -> Any:
     """A sensor that is a new process at each look."""
+    first = dt.datetime.fromtimestamp(time.time(), dt.UTC)
+    scene.task["ti"].get_first_reschedule_date = lambda _: first if REMEMBERS else None
     looks = (scene.sensor(mode="reschedule").poke(scene.task) for _ in range(POKES))
     return None if any(looks) else "never ended"
 
