@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_cleartrace.storage.locations import S3ClientFactory, default_s3_client
+from airflow_provider_cleartrace.storage.s3 import S3ClientFactory, default_s3_client
 
 
 def s3_client_factory(aws_conn_id: str | None) -> S3ClientFactory:

@@ -2,202 +2,92 @@
 
 from __future__ import annotations
 
-import abc
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_cleartrace.api.errors import ValidationError
-from airflow_provider_cleartrace.api.models import SchemaResult
-from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.api.errors import ServerError
+from airflow_provider_cleartrace.api.models import RowRules, ScenarioResult, SchemaResult
+from airflow_provider_cleartrace.client import AsyncClearTrace
+from airflow_provider_cleartrace.operators.answers import (
+    Answers,
+    Asked,
+    classes_of,
+    floats,
+    in_order_of,
+    per_feature,
+    predictions,
+    texts,
+)
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.columns import text_columns
 from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.storage.errors import StorageError
-from airflow_provider_cleartrace.storage.reading import BATCH_ROWS, read_batches
-from airflow_provider_cleartrace.storage.writing import TableWriter, check_output, table_writer
+from airflow_provider_cleartrace.operators.reasons import FIELDS, ReasonTable, Unwanted
+from airflow_provider_cleartrace.operators.row_operator import RowsOperator, one_of
+from airflow_provider_cleartrace.storage.reading import read_frame
+from airflow_provider_cleartrace.storage.writing import format_of_output, table_writer
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
     from airflow.providers.common.compat.sdk import Context
-
-ROW = "row"
-"""Column that numbers the input's rows from 0, where no id columns are named."""
 
 SCENARIO_BATCH_ROWS = 50
 """Rows searched in one request: a search takes some hundredths of a second a row."""
 
+REASONS = 4
+"""Reasons given by default: as many as a lender's notice of adverse action usually names."""
 
-@dataclass(frozen=True)
-class Answers:
-    """What a model says of a batch, by column; ``about`` is the batch row of each entry where rows repeat."""
-
-    columns: Mapping[str, pa.Array]
-    about: Sequence[int] | None = None
-
-    def joined(self, identity: pa.RecordBatch) -> pa.RecordBatch:
-        """The answers with their rows' identity in front."""
-        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
-        rows = identity if self.about is None else identity.take(pa.array(self.about, pa.int64()))
-        if clash := set(rows.schema.names) & set(self.columns):
-            raise ValidationError(f"the id column {min(clash)!r} has the name of an output column")
-        return pa.RecordBatch.from_arrays(
-            [*rows.columns, *self.columns.values()], names=[*rows.schema.names, *self.columns]
-        )
+Layout = Literal["wide", "long"]
 
 
-class _RowsOperator(ClearTraceOperator, abc.ABC):
-    """Reads rows batch by batch, has the model speak of them, and writes that with the rows' identity."""
-
-    template_fields: Sequence[str] = ("model_id", "data", "output_uri", "id_columns")
-
-    def __init__(
-        self,
-        *,
-        model_id: str,
-        data: str,
-        output_uri: str,
-        id_columns: Sequence[str] | None = None,
-        batch_rows: int = BATCH_ROWS,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if batch_rows < 1:
-            raise ValueError(f"batch_rows must be at least 1, not {batch_rows}")
-        self.model_id = model_id
-        self.data = data
-        self.output_uri = output_uri
-        self.id_columns = id_columns
-        self.batch_rows = batch_rows
-
-    @abc.abstractmethod
-    def say(self, client: ClearTrace, schema: SchemaResult, rows: pd.DataFrame) -> Answers:
-        """What the model says of one batch."""
-
-    def figures(self) -> dict[str, Any]:
-        """What the task adds to the manifest."""
-        return {}
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Score all rows; the output appears when the last one is done."""
-        source, target = self.locate(self.data), self.locate(self.output_uri)
-        check_output(target)
-        if source.path == target.path and source.is_local == target.is_local:
-            raise StorageError(f"{target.uri}: the output would replace the data it is made from")
-        ids = _distinct(self.id_columns)
-        rows = 0
-        with self.hook.get_conn() as client, ExitStack() as stack:
-            self._works_on(context, client, self.model_id)
-            schema = client.load(self.model_id).get_schema()
-            columns = [*ids, *(name for name in schema.feature_names if name not in ids)]
-            writer: TableWriter | None = None
-            texts = [*ids, *text_columns(schema)]
-            for batch in read_batches(source, columns=columns, texts=texts, batch_rows=self.batch_rows):
-                if not batch.num_rows:
-                    continue
-                identity = _identity(batch, ids, rows)
-                answers = self.say(client, schema, batch.select(schema.feature_names).to_pandas())
-                written = answers.joined(identity)
-                if writer is None:
-                    writer = stack.enter_context(table_writer(target, written.schema))
-                writer.write(written)
-                rows += batch.num_rows
-            if writer is None:
-                raise StorageError(f"{source.uri}: the file has no rows")
-        self.log.info("%d rows of %s to %s", rows, source.uri, target.uri)
-        return self._manifest(
-            context,
-            model_id=self.model_id,
-            data=source.uri,
-            output_uri=target.uri,
-            rows=rows,
-            rows_written=writer.rows,
-            columns=writer.schema.names[:LISTED],
-            n_columns=len(writer.schema.names),
-            **self.figures(),
-        )
-
-
-def _distinct(id_columns: Sequence[str] | None) -> list[str]:
-    names = [id_columns] if isinstance(id_columns, str) else list(id_columns or [])
-    if len(set(names)) != len(names):
-        raise ValidationError(f"id_columns names a column twice: {', '.join(map(repr, names))}")
-    return names
-
-
-def _identity(batch: pa.RecordBatch, ids: Sequence[str], first: int) -> pa.RecordBatch:
-    """The id columns of a batch, or its row numbers, counted through the input from ``first``."""
-    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
-    if ids:
-        return batch.select(list(ids))
-    numbers = pa.array(range(first, first + batch.num_rows), pa.int64())
-    return pa.RecordBatch.from_arrays([numbers], names=[ROW])
-
-
-def _floats(values: Any) -> pa.Array:
-    """Numbers as a column of doubles; NaN, which JSON carried as null, is null again."""
-    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
-    return pa.array(values, pa.float64(), from_pandas=True)
-
-
-def _texts(values: Sequence[Any]) -> pa.Array:
-    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
-
-
-def _predictions(schema: SchemaResult, predictions: Any) -> dict[str, pa.Array]:
-    """One column ``prediction``, or one ``probability_<class>`` for each of more than two classes."""
-    if predictions.ndim == 1:
-        return {"prediction": _floats(predictions)}
-    classes = (schema.model_extra or {}).get("classes") or range(predictions.shape[1])
-    return {f"probability_{label}": _floats(predictions[:, index]) for index, label in enumerate(classes)}
-
-
-def _per_feature(prefix: str, names: Sequence[str], values: Any) -> dict[str, pa.Array]:
-    return {f"{prefix}_{name}": _floats(values[:, index]) for index, name in enumerate(names)}
-
-
-class ClearTracePredictOperator(_RowsOperator):
-    """Predicts the rows of a file.
+class ClearTracePredictOperator(RowsOperator):
+    """Predicts the rows of a file or folder.
 
     Writes the rows' identity and ``prediction`` (a value, or the probability of class 1), or one
     ``probability_<class>`` for each of more than two classes. Returns a manifest with ``output_uri`` and
-    ``rows``.
+    the counts of rows.
 
     Args:
-        model_id: A trained model.
-        data: Path or URI of the rows; columns the model does not use are ignored.
-        output_uri: A ``.parquet``, ``.csv`` or ``.jsonl`` file; it appears whole or not at all.
-        id_columns: Columns of ``data`` that identify a row; taken as texts from a CSV. By default
-            the rows are numbered as ``row``.
-        batch_rows: Most rows of one request.
+        **kwargs: As in :class:`~.RowsOperator`.
     """
 
-    def say(self, client: ClearTrace, schema: SchemaResult, rows: pd.DataFrame) -> Answers:
+    def asked_for(self) -> dict[str, Any]:
+        """Nothing but predictions."""
+        return {"operation": "predict"}
+
+    def nothing(self, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
+        """The columns of no predictions."""
+        import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
+
+        classes = len(classes_of(schema)) if (schema.model_extra or {}).get("task") == "multiclass" else 0
+        return Answers(predictions(schema, np.empty((0, classes) if classes else 0)))
+
+    async def ask(self, client: AsyncClearTrace, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
         """Predict one batch."""
-        return Answers(_predictions(schema, client.predict(rows)))
+        asked = Asked.of(rows.to_pandas())
+        return Answers(predictions(schema, asked.settled(await client.predict(asked.rows), "predict")))
 
 
-class ClearTraceExplainOperator(_RowsOperator):
-    """Predicts and explains the rows of a file.
+class ClearTraceExplainOperator(RowsOperator):
+    """Predicts and explains the rows of a file or folder.
 
     Writes the rows' identity, ``prediction``, one ``driver_<feature>`` and ``agop_<feature>`` a feature; with
-    personas or rules asked for, ``persona``, ``persona_cluster_id`` and ``rules`` (JSON) instead of the AGOP.
+    personas or rules asked for, ``persona``, ``persona_cluster_id`` and ``rules`` instead of the AGOP.
 
     Args:
         use_sqrt: Give the AGOP as the size of the gradient rather than its square.
         raw_gradient: Give drivers as the gradient itself, otherwise times (value - training mean).
         with_persona: Add each row's persona.
         rule_kwargs: Add each row's local rules, by these settings (``{}`` for the defaults).
-        **kwargs: As in :class:`ClearTracePredictOperator`.
+        layout: ``wide`` has one line a row; ``long`` one for each row and feature, with the columns
+            ``feature``, ``driver`` and ``agop``.
+        reasons: Reason codes to add: a list of ``{"feature", "direction", "code", "text"}``, or the path or
+            URI of a table with these columns. Needs ``raw_gradient=False``.
+        top_k: Most reasons of a row.
+        unwanted: Which predictions are unwanted: ``low`` or ``high``.
+        **kwargs: As in :class:`~.RowsOperator`.
     """
+
+    template_fields: Sequence[str] = (*RowsOperator.template_fields, "reasons")
 
     def __init__(
         self,
@@ -206,50 +96,199 @@ class ClearTraceExplainOperator(_RowsOperator):
         raw_gradient: bool = True,
         with_persona: bool = False,
         rule_kwargs: Mapping[str, Any] | None = None,
+        layout: Layout = "wide",
+        reasons: str | Sequence[Mapping[str, Any]] | None = None,
+        top_k: int = REASONS,
+        unwanted: Unwanted = "low",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        one_of("layout", layout, ("wide", "long"))
+        one_of("unwanted", unwanted, ("low", "high"))
+        if layout == "long" and (rule_kwargs is not None or reasons):
+            raise ValueError("rules and reasons are told once a row: they need layout='wide'")
+        if reasons and raw_gradient:
+            raise ValueError(
+                "reasons need raw_gradient=False: gradients per unit do not compare between features"
+            )
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {top_k}")
         self.use_sqrt = use_sqrt
         self.raw_gradient = raw_gradient
         self.with_persona = with_persona
         self.rule_kwargs = rule_kwargs
+        self.layout = layout
+        self.reasons = reasons
+        self.top_k = top_k
+        self.unwanted: Unwanted = unwanted
+        self._reasons: ReasonTable | None = None
 
-    def say(self, client: ClearTrace, schema: SchemaResult, rows: pd.DataFrame) -> Answers:
-        """Explain one batch."""
-        if self.with_persona or self.rule_kwargs is not None:
-            return self._with_rules(client, schema, rows)
-        told = client.explain(rows, use_sqrt=self.use_sqrt, raw_gradient=self.raw_gradient)
-        return Answers(
-            _predictions(schema, told.predictions)
-            | _per_feature("driver", told.feature_names, told.local_drivers)
-            | _per_feature("agop", told.feature_names, told.local_agop)
+    @property
+    def _with_agop(self) -> bool:
+        """Whether the plain explanation is asked for; the other operation gives no AGOP."""
+        return not self.with_persona and self.rule_kwargs is None
+
+    def asked_for(self) -> dict[str, Any]:
+        """Everything that shapes an explanation."""
+        return {
+            "operation": "explain",
+            "use_sqrt": self.use_sqrt,
+            "raw_gradient": self.raw_gradient,
+            "with_persona": self.with_persona,
+            "rule_kwargs": self.rule_kwargs,
+            "layout": self.layout,
+            "reasons": None if self._reasons is None else sorted(map(str, self._reasons.entries.items())),
+            "top_k": self.top_k,
+            "unwanted": self.unwanted,
+        }
+
+    def prepare(self, schema: SchemaResult) -> None:
+        """Read the table of reasons."""
+        if not self.reasons:
+            return
+        entries: Sequence[Mapping[Any, Any]]
+        if isinstance(self.reasons, str):
+            frame = read_frame(self.locate(self.reasons), columns=FIELDS, texts=FIELDS)
+            entries = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        else:
+            entries = self.reasons
+        self._reasons = ReasonTable.parse(entries, schema, self.top_k, self.unwanted)
+
+    def nothing(self, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
+        """The columns of no explanations."""
+        import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
+
+        per_row = np.empty((0, len(schema.feature_names)))
+        return self._answers(
+            schema,
+            rows,
+            np.empty(0),
+            per_row,
+            per_row if self._with_agop else None,
+            persona=[] if self.with_persona else None,
+            persona_cluster_id=[] if self.with_persona else None,
+            rules=None if self.rule_kwargs is None else [],
         )
 
-    def _with_rules(self, client: ClearTrace, schema: SchemaResult, rows: pd.DataFrame) -> Answers:
+    async def ask(self, client: AsyncClearTrace, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
+        """Explain one batch."""
+        asked = Asked.of(rows.to_pandas())
+        options: Any = {"use_sqrt": self.use_sqrt, "raw_gradient": self.raw_gradient}
+        features, count = schema.feature_names, rows.num_rows
+        if self._with_agop:
+            told = await client.explain(asked.rows, **options)
+            agop = in_order_of(features, told.feature_names, told.local_agop, "explain")
+            drivers = in_order_of(features, told.feature_names, told.local_drivers, "explain")
+            return self._answers(
+                schema,
+                rows,
+                asked.settled(told.predictions, "explain: predictions"),
+                asked.settled(drivers, "explain: local_drivers"),
+                asked.settled(agop, "explain: local_agop"),
+            )
+        full = await client.predict_and_explain(
+            asked.rows, with_persona=self.with_persona, rule_kwargs=self.rule_kwargs, **options
+        )
+        what = "predict_and_explain"
+        drivers = in_order_of(features, full.feature_names, full.local_drivers, what)
+        lists = {
+            "persona": (self.with_persona, full.persona),
+            "persona_cluster_id": (self.with_persona, full.persona_cluster_id),
+            "local_rules": (self.rule_kwargs is not None, full.local_rules),
+        }
+        for name, (wanted, entries) in lists.items():
+            if wanted and (entries is None or len(entries) != len(asked.rows)):
+                raise ServerError(f"{what}: the answer has no {name} for each row")
+        return self._answers(
+            schema,
+            rows,
+            asked.settled(full.predictions, f"{what}: predictions"),
+            asked.settled(drivers, f"{what}: local_drivers"),
+            None,
+            persona=full.persona[:count] if self.with_persona and full.persona else None,
+            persona_cluster_id=full.persona_cluster_id[:count]
+            if self.with_persona and full.persona_cluster_id
+            else None,
+            rules=full.local_rules[:count] if self.rule_kwargs is not None and full.local_rules else None,
+        )
+
+    def _answers(
+        self,
+        schema: SchemaResult,
+        rows: pa.RecordBatch,
+        predicted: Any,
+        drivers: Any,
+        agop: Any,
+        *,
+        persona: Sequence[Any] | None = None,
+        persona_cluster_id: Sequence[int] | None = None,
+        rules: Sequence[RowRules] | None = None,
+    ) -> Answers:
         import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-        told = client.predict_and_explain(
-            rows,
-            use_sqrt=self.use_sqrt,
-            raw_gradient=self.raw_gradient,
-            with_persona=self.with_persona,
-            rule_kwargs=self.rule_kwargs,
-        )
-        columns = _predictions(schema, told.predictions)
-        columns |= _per_feature("driver", told.feature_names, told.local_drivers)
-        if told.persona is not None:
-            columns["persona"] = _texts(told.persona)
-        if told.persona_cluster_id is not None:
-            columns["persona_cluster_id"] = pa.array(told.persona_cluster_id, pa.int64())
-        if told.local_rules is not None:
-            columns["rules"] = _texts(
-                [json.dumps([rule.model_dump() for rule in rules]) for rules in told.local_rules]
-            )
-        return Answers(columns)
+        features = schema.feature_names
+        columns = predictions(schema, predicted)
+        if self.layout == "wide":
+            columns |= per_feature("driver", features, drivers)
+            columns |= {} if agop is None else per_feature("agop", features, agop)
+        if persona is not None:
+            columns["persona"] = texts(persona)
+            columns["persona_cluster_id"] = pa.array(persona_cluster_id, pa.int64())
+        if rules is not None:
+            columns["rules"] = rules_column(rules)
+        if self._reasons is not None:
+            columns |= self._reasons.columns(rows, features, drivers)
+        return Answers(columns) if self.layout == "wide" else _long(columns, features, drivers, agop)
 
 
-class ClearTraceScenarioOperator(_RowsOperator):
-    """Searches, for each row of a file, the smallest edits that move its prediction to the wanted class.
+def _long(columns: Mapping[str, pa.Array], features: Sequence[str], drivers: Any, agop: Any) -> Answers:
+    """One entry for each row and feature; what is told once a row is repeated."""
+    import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
+    import pyarrow as pa  # noqa: PLC0415
+
+    about = np.repeat(np.arange(len(drivers)), len(features))
+    repeated = {name: column.take(pa.array(about)) for name, column in columns.items()}
+    names = pa.DictionaryArray.from_arrays(
+        np.tile(np.arange(len(features), dtype=np.int32), len(drivers)), pa.array(features, pa.string())
+    )
+    repeated |= {"feature": names.dictionary_decode(), "driver": floats(drivers.reshape(-1))}
+    if agop is not None:
+        repeated["agop"] = floats(agop.reshape(-1))
+    return Answers(repeated, about=about.tolist())
+
+
+def rules_column(rules: Sequence[RowRules]) -> pa.Array:
+    """The rules of each row as a list of structs; the value of a condition is JSON, for it has any type."""
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+    condition = [("feature", pa.string()), ("operator", pa.string()), ("value", pa.string())]
+    figures = ("support", "confidence", "lift", "coverage")
+    rule_type = pa.struct(
+        [
+            ("text", pa.string()),
+            ("conditions", pa.list_(pa.struct(condition))),
+            *((name, pa.float64()) for name in figures),
+        ]
+    )
+    listed = [
+        [
+            {
+                "text": rule.text,
+                "conditions": [
+                    {"feature": c.feature, "operator": c.operator, "value": json.dumps(c.value)}
+                    for c in rule.conditions
+                ],
+                **{name: getattr(rule, name) for name in figures},
+            }
+            for rule in row
+        ]
+        for row in rules
+    ]
+    return pa.array(listed, pa.list_(rule_type))
+
+
+class ClearTraceScenarioOperator(RowsOperator):
+    """Searches, for each row of a file or folder, the smallest edits that move it to the wanted class.
 
     Writes one entry a scenario, fewest changes first: the row's identity, ``scenario`` (its rank from 0),
     ``n_changes``, ``changes`` (JSON ``{feature: {"from": ..., "to": ...}}``), ``prediction`` after them,
@@ -263,10 +302,10 @@ class ClearTraceScenarioOperator(_RowsOperator):
         epsilon: Step size, in standard deviations of a column.
         random_state: Seed; None for a fresh one.
         constraints: Per feature any of ``immutable``, ``monotonic``, ``value_range``, ``allowed_values``.
-        **kwargs: As in :class:`ClearTracePredictOperator`.
+        **kwargs: As in :class:`~.RowsOperator`.
     """
 
-    template_fields: Sequence[str] = (*_RowsOperator.template_fields, "constraints")
+    template_fields: Sequence[str] = (*RowsOperator.template_fields, "constraints")
 
     def __init__(
         self,
@@ -277,7 +316,7 @@ class ClearTraceScenarioOperator(_RowsOperator):
         epsilon: float = 0.2,
         random_state: int | None = 42,
         constraints: Mapping[str, Mapping[str, Any]] | None = None,
-        batch_rows: int = SCENARIO_BATCH_ROWS,
+        batch_rows: int | None = SCENARIO_BATCH_ROWS,
         **kwargs: Any,
     ) -> None:
         super().__init__(batch_rows=batch_rows, **kwargs)
@@ -287,58 +326,62 @@ class ClearTraceScenarioOperator(_RowsOperator):
         self.epsilon = epsilon
         self.random_state = random_state
         self.constraints = constraints
-        self._solved = 0
-        self._already = 0
 
-    def say(self, client: ClearTrace, schema: SchemaResult, rows: pd.DataFrame) -> Answers:
+    def asked_for(self) -> dict[str, Any]:
+        """Everything that shapes a search; with a seed it also depends on a row's place in its request."""
+        return {"operation": "scenario", "batch_rows": self.batch_rows} | self._options()
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "desired_class": self.desired_class,
+            "n_walks": self.n_walks,
+            "max_steps": self.max_steps,
+            "epsilon": self.epsilon,
+            "random_state": self.random_state,
+            "constraints": self.constraints,
+        }
+
+    def nothing(self, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
+        """The columns of no scenarios."""
+        return _scenarios(ScenarioResult(results=[]))
+
+    async def ask(self, client: AsyncClearTrace, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
         """Search one batch."""
-        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+        found = await client.scenario(rows.to_pandas(), **self._options())
+        if sorted(item.query_index for item in found) != list(range(rows.num_rows)):
+            raise ServerError(f"scenario: {rows.num_rows} rows were sent, and the answer is not about each")
+        in_order = sorted(found.results, key=lambda item: item.query_index)
+        return _scenarios(ScenarioResult(results=in_order))
 
-        found = client.scenario(
-            rows,
-            desired_class=self.desired_class,
-            n_walks=self.n_walks,
-            max_steps=self.max_steps,
-            epsilon=self.epsilon,
-            random_state=self.random_state,
-            constraints=self.constraints,
-        )
-        self._solved += sum(len(item) > 0 for item in found)
-        self._already += sum(item.already_at_desired_class for item in found)
-        entries = [
-            (item, rank, candidate)
-            for item in found
-            for rank, candidate in enumerate(item.scenarios or [None])
-        ]
-        return Answers(
-            about=[item.query_index for item, _, _ in entries],
-            columns={
-                "scenario": pa.array(
-                    [rank if candidate else None for _, rank, candidate in entries], pa.int64()
-                ),
-                "n_changes": pa.array(
-                    [candidate.n_changes if candidate else None for _, _, candidate in entries], pa.int64()
-                ),
-                "changes": _texts(
-                    [
-                        json.dumps(candidate.model_dump(by_alias=True)["changes"]) if candidate else None
-                        for _, _, candidate in entries
-                    ]
-                ),
-                "prediction": _floats(
-                    [candidate.prediction if candidate else None for _, _, candidate in entries]
-                ),
-                "baseline_prediction": _floats([item.baseline_prediction for item, _, _ in entries]),
-                "already_at_desired_class": pa.array(
-                    [item.already_at_desired_class for item, _, _ in entries], pa.bool_()
-                ),
-                "reason": _texts([None if candidate else item.reason for item, _, candidate in entries]),
-            },
-        )
 
-    def figures(self) -> dict[str, Any]:
-        """How many rows have a way to the wanted class."""
-        return {"rows_solved": self._solved, "rows_already_there": self._already}
+def _scenarios(found: ScenarioResult) -> Answers:
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+    entries = [
+        (item, rank, candidate) for item in found for rank, candidate in enumerate(item.scenarios or [None])
+    ]
+    changes = [
+        json.dumps(candidate.model_dump(by_alias=True)["changes"]) if candidate else None
+        for _, _, candidate in entries
+    ]
+    return Answers(
+        about=[item.query_index for item, _, _ in entries],
+        counts={
+            "rows_solved": sum(len(item) > 0 for item in found),
+            "rows_already_there": sum(item.already_at_desired_class for item in found),
+        },
+        columns={
+            "scenario": pa.array([rank if candidate else None for _, rank, candidate in entries], pa.int64()),
+            "n_changes": pa.array([c.n_changes if c else None for _, _, c in entries], pa.int64()),
+            "changes": texts(changes),
+            "prediction": floats([c.prediction if c else None for _, _, c in entries]),
+            "baseline_prediction": floats([item.baseline_prediction for item, _, _ in entries]),
+            "already_at_desired_class": pa.array(
+                [item.already_at_desired_class for item, _, _ in entries], pa.bool_()
+            ),
+            "reason": texts([None if c else item.reason for item, _, c in entries]),
+        },
+    )
 
 
 class ClearTraceInterpretOperator(ClearTraceOperator):
@@ -363,7 +406,7 @@ class ClearTraceInterpretOperator(ClearTraceOperator):
         """Ask, rank and write."""
         target = self.locate(self.output_uri) if self.output_uri else None
         if target is not None:
-            check_output(target)
+            format_of_output(target)
         with self.hook.get_conn() as client:
             self._works_on(context, client, self.model_id)
             told = client.load(self.model_id).interpret()
@@ -373,7 +416,7 @@ class ClearTraceInterpretOperator(ClearTraceOperator):
         if target is not None:
             import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-            batch = pa.RecordBatch.from_pydict({"feature": _texts(features), "share": _floats(ordered)})
+            batch = pa.RecordBatch.from_pydict({"feature": texts(features), "share": floats(ordered)})
             with table_writer(target, batch.schema) as writer:
                 writer.write(batch)
         return self._manifest(

@@ -1,17 +1,20 @@
-"""Where data lies: a local path or an ``s3://`` object behind one pyarrow filesystem."""
+"""Where data lies: a local path or an ``s3://`` key, with the few things that are done to files there."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import unquote
 
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.s3 import S3Access, S3ClientFactory, default_s3_client
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -19,25 +22,14 @@ if TYPE_CHECKING:
 BLOCK = 1024 * 1024
 """Bytes hashed at a time."""
 
-S3ClientFactory = Callable[[], Any]
-"""Makes a boto3 S3 client; called only when an ``s3://`` URI is met."""
-
-
-def default_s3_client() -> Any:
-    """A boto3 client from boto3's own credential chain."""
-    import boto3  # noqa: PLC0415  (only a task that touches S3 pays for boto3)
-
-    return boto3.client("s3")
-
 
 @dataclass(frozen=True)
 class Location:
-    """One file, named by ``uri``; ``path`` is what its filesystem calls it."""
+    """A file or folder, named by ``uri``; ``path`` is what its filesystem calls it (no slash at its end)."""
 
     uri: str
     path: str
-    filesystem: pyarrow.fs.FileSystem
-    s3_client: S3ClientFactory | None = None
+    s3: S3Access | None = None
 
     @property
     def name(self) -> str:
@@ -52,7 +44,33 @@ class Location:
     @property
     def is_local(self) -> bool:
         """Whether the file lies on this machine."""
-        return self.s3_client is None
+        return self.s3 is None
+
+    @property
+    def named_as_folder(self) -> bool:
+        """Whether the URI ends with a slash."""
+        return self.uri.endswith("/")
+
+    @property
+    def filesystem(self) -> pyarrow.fs.FileSystem:
+        """The pyarrow filesystem, with credentials that are good now."""
+        import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+        return pyarrow.fs.LocalFileSystem() if self.s3 is None else self.s3.filesystem()
+
+    def child(self, name: str) -> Location:
+        """What lies below this folder as ``name``, which may hold slashes."""
+        return dataclasses.replace(self, uri=f"{self.uri.rstrip('/')}/{name}", path=f"{self.path}/{name}")
+
+    def sibling(self, name: str) -> Location:
+        """What lies beside this as ``name``."""
+        uri, path = (f"{text.rstrip('/').rpartition('/')[0]}/{name}" for text in (self.uri, self.path))
+        return dataclasses.replace(self, uri=uri if "/" in self.uri.rstrip("/") else name, path=path)
+
+    def covers(self, other: Location) -> bool:
+        """Whether ``other`` is this place or lies below it."""
+        same_store = self.is_local == other.is_local
+        return same_store and (other.path == self.path or other.path.startswith(f"{self.path}/"))
 
     def size(self) -> int:
         """Bytes of the file.
@@ -62,44 +80,119 @@ class Location:
         """
         import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-        with self.errors_named():
-            info = self.filesystem.get_file_info(self.path)
+        info = self._info()
         if info.type == pyarrow.fs.FileType.NotFound:
             raise StorageError(f"{self.uri}: no such file")
         if info.type != pyarrow.fs.FileType.File:
             raise StorageError(f"{self.uri}: not a file")
         return int(info.size)
 
+    def is_file(self) -> bool:
+        """Whether there is a file here."""
+        return bool(self._info().is_file)
+
+    def is_folder(self) -> bool:
+        """Whether there is a folder here; on S3, whether any key begins so."""
+        import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+        return bool(self._info().type == pyarrow.fs.FileType.Directory)
+
+    def _info(self) -> Any:
+        with self.errors_named():
+            return self.filesystem.get_file_info(self.path)
+
+    def names(self, *, recursive: bool = True) -> list[str]:
+        """The files below this folder, as sorted relative paths; none where there is no folder."""
+        import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+        selector = pyarrow.fs.FileSelector(self.path, recursive=recursive, allow_not_found=True)
+        with self.errors_named():
+            found = self.filesystem.get_file_info(selector)
+        return sorted(info.path.removeprefix(f"{self.path}/") for info in found if info.is_file)
+
+    def sibling_names(self) -> list[str]:
+        """Everything in the folder that this lies in, by name."""
+        import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+        folder = self.path.rpartition("/")[0]
+        selector = pyarrow.fs.FileSelector(folder, recursive=False, allow_not_found=True)
+        with self.errors_named():
+            found = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found)
+
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """The bytes, as a seekable binary file."""
         with self.errors_named():
-            stream = self.filesystem.open_input_file(self.path)
+            stream: Any = (
+                self.filesystem.open_input_file(self.path) if self.s3 is None else self.s3.open(self.path)
+            )
         with stream:
             yield stream
 
+    @contextlib.contextmanager
+    def create(self) -> Iterator[IO[bytes]]:
+        """A new file to write. It may be there half-written after a failure: see ``publishing``."""
+        with self.errors_named():
+            if self.s3 is None:
+                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+                stream: IO[bytes] = Path(self.path).open("wb")  # noqa: SIM115  (closed below)
+            else:
+                stream = self.filesystem.open_output_stream(self.path)
+        try:
+            yield stream
+        finally:
+            # The last bytes are written here; what the block raises is not this file's fault.
+            with self.errors_named():
+                stream.close()
+
+    def read_bytes(self) -> bytes:
+        """The whole content of a small file."""
+        with self.open() as stream, self.errors_named():
+            return stream.read()
+
+    def put(self, data: bytes) -> None:
+        """Write a small object in one request."""
+        if self.s3 is not None:
+            with self.errors_named():
+                self.s3.client.put_object(**self._object, Body=data)
+
+    def move(self, target: Location) -> None:
+        """Put this file in the place of another, in one step. On S3 this one stays until it is deleted."""
+        with target.errors_named():
+            if self.s3 is None:
+                Path(self.path).replace(target.path)
+            else:
+                self.s3.client.copy(CopySource=self._object, **target._object)
+
+    def delete(self) -> None:
+        """Delete this file, if it is there."""
+        with self.errors_named():
+            if self.s3 is None:
+                Path(self.path).unlink(missing_ok=True)
+            else:
+                self.s3.client.delete_object(**self._object)
+
+    def delete_folder(self) -> None:
+        """Delete this folder and everything in it, if it is there."""
+        if self.s3 is None:
+            with self.errors_named(), contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.path)
+            return
+        for name in self.names():
+            self.child(name).delete()
+
     def fingerprint(self) -> str:
         """The identity of the content: SHA-256 of a local file; version or ETag and size of an object."""
-        if self.s3_client is None:
+        if self.s3 is None:
             digest = hashlib.sha256()
-            with self.open() as stream:
+            with self.open() as stream, self.errors_named():
                 while block := stream.read(BLOCK):
                     digest.update(block)
             return f"sha256:{digest.hexdigest()}"
         with self.errors_named():
-            head = self.s3_client().head_object(**self._object)
+            head = self.s3.client.head_object(**self._object)
         return f"s3:{head.get('VersionId') or head['ETag']}:{head['ContentLength']}"
-
-    def copy_object(self, target: Location) -> None:
-        """Copy this object onto another of the same store, which appears whole."""
-        # pyarrow's own move would leave an empty "folder" object behind.
-        if self.s3_client is not None:
-            self.s3_client().copy(CopySource=self._object, **target._object)
-
-    def delete_object(self) -> None:
-        """Delete this object, if it is there."""
-        if self.s3_client is not None:
-            self.s3_client().delete_object(**self._object)
 
     @property
     def _object(self) -> dict[str, str]:
@@ -126,45 +219,23 @@ def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_
     Raises:
         StorageError: an empty path, a bucket without a key, or a scheme that is not supported.
     """
-    import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
     text = os.fspath(uri)
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "file", text
     match scheme.lower():
         case "s3":
-            if not all(rest.split("/")) or "/" not in rest:
+            path = rest.removesuffix("/")
+            if not all(path.split("/")) or "/" not in path:
                 raise StorageError(f"{text}: an S3 URI is s3://bucket/key, without empty parts")
-            return Location(text, rest, _s3_filesystem(s3_client()), s3_client)
+            return Location(text, path, S3Access(s3_client))
         case "file":
             if not rest:
                 raise StorageError("an empty path names no file")
             path = unquote(rest) if separator else rest
-            return Location(text, str(Path(path).expanduser().absolute()), pyarrow.fs.LocalFileSystem())
+            return Location(text, str(Path(path).expanduser().absolute()))
         case _:
             raise StorageError(f"{scheme}:// is not supported: give a local path or an s3:// URI")
-
-
-def _s3_filesystem(client: Any) -> pyarrow.fs.S3FileSystem:
-    """The pyarrow filesystem with a boto3 client's credentials, region and endpoint."""
-    import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
-    region = client.meta.region_name or "us-east-1"
-    arguments: dict[str, Any] = {"region": region}
-    endpoint = urlsplit(client.meta.endpoint_url)
-    if endpoint.hostname not in {"s3.amazonaws.com", f"s3.{region}.amazonaws.com"}:
-        arguments |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
-    credentials = client._request_signer._credentials  # boto3 keeps the chain's result nowhere public
-    if credentials is None:
-        return pyarrow.fs.S3FileSystem(anonymous=True, **arguments)
-    frozen = credentials.get_frozen_credentials()
-    return pyarrow.fs.S3FileSystem(
-        access_key=frozen.access_key,
-        secret_key=frozen.secret_key,
-        session_token=frozen.token,
-        **arguments,
-    )
 
 
 def _reason(error: OSError) -> str:

@@ -1,11 +1,12 @@
-"""Tables to files: Parquet, CSV or JSON Lines by the extension, streamed batch by batch, published whole."""
+"""Record batches to Parquet, CSV or JSON Lines, as they come; what CSV cannot nest is JSON in it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
@@ -14,66 +15,183 @@ from airflow_provider_cleartrace.storage.publishing import published
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXTENSIONS = (".parquet", ".csv", ".jsonl")
+FORMATS = ("parquet", "jsonl", "csv")
+
+ROW_GROUP_BYTES = 32 * 1024 * 1024
+"""Bytes of rows gathered for a row group: enough to compress well, few enough to hold."""
 
 
-@dataclass
+def format_of_output(location: Location) -> str:
+    """The format that an output file's extension names.
+
+    Raises:
+        StorageError: it names none.
+    """
+    known = location.suffix.removeprefix(".")
+    if known not in FORMATS:
+        extensions = ", ".join(f".{name}" for name in FORMATS)
+        raise StorageError(
+            f"{location.uri}: {location.suffix or 'no'} extension; {extensions} can be written"
+            " (a folder of parts ends in a slash)"
+        )
+    return known
+
+
+class CountedBytes(io.RawIOBase):
+    """A stream that knows the size and the SHA-256 of what was written through it."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        """It only writes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Hand bytes on."""
+        view = memoryview(data).cast("B")
+        self._target.write(view)
+        self._digest.update(view)
+        self.size += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self.size
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of everything so far."""
+        return self._digest.hexdigest()
+
+
 class TableWriter:
-    """Takes the record batches of one output; ``rows`` counts them."""
+    """Takes the record batches of one file, which all have its schema; ``rows`` counts them."""
 
-    location: Location
-    schema: pa.Schema
-    _write: Callable[[pa.RecordBatch], None]
-    rows: int = 0
+    def __init__(self, stream: IO[bytes] | CountedBytes, schema: pa.Schema, file_format: str) -> None:
+        self.schema = schema
+        self.rows = 0
+        self._stream = stream
+        self._format = file_format
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._writer = self._open()
+
+    def _open(self) -> Any:
+        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+        import pyarrow.csv as csv  # noqa: PLC0415
+        import pyarrow.parquet as parquet  # noqa: PLC0415
+
+        sink = pa.PythonFile(self._stream, mode="w")
+        if self._format == "parquet":
+            return parquet.ParquetWriter(sink, self.schema)
+        if self._format == "csv":
+            return csv.CSVWriter(sink, flat_schema(self.schema))
+        return None
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append rows; their schema must be the declared one."""
-        with self.location.errors_named():
-            self._write(batch)
+        """Append rows.
+
+        Raises:
+            StorageError: their columns are not those of the file.
+        """
+        if not batch.schema.equals(self.schema):
+            raise StorageError("rows of other columns than the rows before them")
         self.rows += batch.num_rows
+        if self._format == "jsonl":
+            self._stream.write(json_lines(batch))
+        elif self._format == "csv":
+            self._writer.write_batch(_flat(batch))
+        else:
+            self._pending.append(batch)
+            self._pending_bytes += batch.nbytes
+            if self._pending_bytes >= ROW_GROUP_BYTES:
+                self._write_row_group()
 
+    def _write_row_group(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-def check_output(location: Location) -> None:
-    """Refuse an output that no writer knows, before anything is computed for it."""
-    if location.suffix not in EXTENSIONS:
-        raise StorageError(
-            f"{location.uri}: {location.suffix or 'no'} extension; {', '.join(EXTENSIONS)} can be written"
-        )
+        if self._pending:
+            table = pa.Table.from_batches(self._pending, self.schema)
+            self._writer.write_table(table, row_group_size=table.num_rows)
+            self._pending, self._pending_bytes = [], 0
+
+    def close(self) -> None:
+        """Write what is left; the stream stays open."""
+        if self._format == "parquet":
+            self._write_row_group()
+        if self._writer is not None:
+            self._writer.close()
+
+    def abandon(self) -> None:
+        """Close after a failure, so that nothing writes to the stream any more."""
+        self._pending = []
+        with contextlib.suppress(Exception):  # the failure itself is the better error
+            self.close()
 
 
 @contextlib.contextmanager
 def table_writer(location: Location, schema: pa.Schema) -> Iterator[TableWriter]:
-    """Write a table that takes its place when the block ends well, and leaves no trace otherwise.
+    """Write one file that takes its place when the block ends well, and leaves no trace otherwise.
 
     Args:
         location: Where to; the extension is the format.
         schema: The columns, the same for every batch.
     """
-    check_output(location)
-    with published(location) as stream, contextlib.ExitStack() as stack:
-        yield TableWriter(location, schema, _batch_writer(location, stream, schema, stack))
+    file_format = format_of_output(location)
+    with published(location) as stream, location.errors_named():
+        writer = TableWriter(stream, schema, file_format)
+        try:
+            yield writer
+        except BaseException:
+            writer.abandon()
+            raise
+        writer.close()
 
 
-def _batch_writer(
-    location: Location, stream: IO[bytes], schema: pa.Schema, stack: contextlib.ExitStack
-) -> Callable[[pa.RecordBatch], None]:
+def csv_header_size(names: Sequence[str]) -> int:
+    """Bytes of the header line that this module writes for a CSV with these columns."""
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-    if location.suffix == ".parquet":
-        import pyarrow.parquet as parquet  # noqa: PLC0415
-
-        writer = stack.enter_context(parquet.ParquetWriter(pa.PythonFile(stream, mode="w"), schema))
-        return lambda batch: writer.write_batch(batch)
-    if location.suffix == ".csv":
-        import pyarrow.csv as csv  # noqa: PLC0415
-
-        csv_writer = stack.enter_context(csv.CSVWriter(pa.PythonFile(stream, mode="w"), schema))
-        return lambda batch: csv_writer.write_batch(batch)
-    return lambda batch: _write_json_lines(stream, batch)
+    sink = io.BytesIO()
+    TableWriter(sink, pa.schema([pa.field(name, pa.string()) for name in names]), "csv").close()
+    return len(sink.getvalue())
 
 
-def _write_json_lines(stream: IO[bytes], batch: pa.RecordBatch) -> None:
+def json_lines(batch: pa.RecordBatch) -> bytes:
+    """One JSON object a row and line."""
     import pydantic_core  # noqa: PLC0415  (only this format needs it)
 
-    for row in batch.to_pylist():
-        stream.write(pydantic_core.to_json(row) + b"\n")
+    return b"".join(pydantic_core.to_json(row) + b"\n" for row in batch.to_pylist())
+
+
+def flat_schema(schema: pa.Schema) -> pa.Schema:
+    """The columns as CSV has them: nested ones are JSON texts."""
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+    return pa.schema(
+        [pa.field(field.name, pa.string()) if pa.types.is_nested(field.type) else field for field in schema]
+    )
+
+
+def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+    import pydantic_core  # noqa: PLC0415
+
+    if not any(pa.types.is_nested(field.type) for field in batch.schema):
+        return batch.replace_schema_metadata(None)
+    columns = [
+        pa.array(
+            [
+                None if value is None else pydantic_core.to_json(value).decode()
+                for value in column.to_pylist()
+            ],
+            pa.string(),
+        )
+        if pa.types.is_nested(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=flat_schema(batch.schema))

@@ -241,7 +241,7 @@ class TestInference:
         assert told["rows"] == 30
         assert [int(value) for value in written["application"]] == list(range(30))
         assert written["prediction"].to_numpy() == pytest.approx(expected)
-        assert [path.name for path in output.parent.iterdir()] == [output.name]
+        assert [path.name for path in output.parent.glob("[!.]*")] == [output.name]
 
     def test_a_part_of_the_rows_reads_like_all_of_them(
         self, tmp_path: Path, local_server: LocalServer
@@ -266,7 +266,7 @@ class TestInference:
 
     def test_the_output_never_replaces_its_own_data(self, model_id: str, rows: str) -> None:
         before = Path(rows).read_bytes()
-        with pytest.raises(StorageError, match=r"\.csv extension|would replace the data"):
+        with pytest.raises(StorageError, match="would replace the data"):
             ClearTracePredictOperator(
                 task_id="predict", model_id=model_id, data=rows, output_uri=rows
             ).execute(context())
@@ -299,7 +299,7 @@ class TestInference:
         frame = pd.read_parquet(output)
         assert frame["persona"].notna().all()
         assert {type(value) for value in frame["persona_cluster_id"].tolist()} == {int}
-        assert all(json.loads(rules)[0]["conditions"] for rules in frame["rules"])
+        assert all(len(rules[0]["conditions"]) for rules in frame["rules"])
 
     def test_scenarios_are_one_entry_each_with_their_row(
         self, model_id: str, rows: str, tmp_path: Path

@@ -78,7 +78,11 @@ def test_a_model_is_trained_on_an_object_and_explains_into_another(s3: Any, data
     assert fitted["bytes"] == CREDIT.stat().st_size
     written = s3.get_object(Bucket=BUCKET, Key="out/explanations.parquet")["Body"].read()
     assert pq.read_table(io.BytesIO(written)).num_rows == explained["rows"] == 1000
-    assert sorted(keys(s3)) == ["in/credit.csv", "out/explanations.parquet"]
+    assert sorted(keys(s3)) == [
+        "in/credit.csv",
+        "out/.explanations.parquet.manifest.json",
+        "out/explanations.parquet",
+    ]
     assert "canary" not in json.dumps([fitted, explained])
 
 

@@ -13,7 +13,8 @@ import pytest
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.publishing import publish_bytes, published
-from airflow_provider_cleartrace.storage.reading import read_batches, read_frame
+from airflow_provider_cleartrace.storage.reading import read_frame
+from airflow_provider_cleartrace.storage.sources import find_source
 from airflow_provider_cleartrace.storage.writing import table_writer
 
 TABLE = pa.table({"id": ["007", 'é,\n"x"'], "value": [1.5, None], "count": [2**60, 3]})
@@ -26,16 +27,17 @@ def file(tmp_path: Path, name: str, content: bytes) -> str:
 
 
 class TestReading:
-    @pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.parquet", "rows.pq"])
-    def test_rows_come_in_batches_of_the_columns_asked_for(self, tmp_path: Path, name: str) -> None:
+    @pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.csv.gz", "rows.parquet", "rows.pq"])
+    def test_rows_come_in_blocks_of_the_columns_asked_for(self, tmp_path: Path, name: str) -> None:
         frame = pd.DataFrame({"a": range(25), "b": list("xyzuv") * 5, "c": 1.0})
         path = tmp_path / name
-        frame.to_csv(path, index=False) if name.lower().endswith("csv") else frame.to_parquet(path)
+        frame.to_parquet(path) if name.endswith(("parquet", "pq")) else frame.to_csv(path, index=False)
 
-        batches = list(read_batches(locate(path), columns=["b", "a"], batch_rows=10))
+        blocks = list(find_source(str(path)).read(["b", "a"]))
 
-        assert [batch.num_rows for batch in batches] == [10, 10, 5]
-        assert pa.Table.from_batches(batches).to_pandas().equals(frame[["b", "a"]])
+        assert sum(block.batch.num_rows for block in blocks) == 25
+        read = pa.Table.from_batches([block.batch for block in blocks]).to_pandas()
+        assert read.astype(str).equals(frame[["b", "a"]].astype(str))
 
     def test_csv_follows_rfc_4180(self, tmp_path: Path) -> None:
         content = b'\xef\xbb\xbfname,note,n\r\n"a, b","line 1\r\nline 2",1\r\n"say ""hi""",,2\r\n'
@@ -54,6 +56,7 @@ class TestReading:
             ("latin.csv", "a,b\nM\xfcller,canary\n".encode("latin-1"), "the column 'a' is not UTF-8"),
             ("twice.csv", b"a,a\n1,2\n", "duplicate columns 'a'"),
             ("none.parquet", b"canary, not a parquet", "none.parquet: not a Parquet file"),
+            ("none.csv.gz", b"canary, not gzip", "none.csv.gz: not a CSV table"),
             ("data.xlsx", b"canary", r"\.xlsx extension"),
             ("data", b"canary", "no extension"),
         ],

@@ -1,0 +1,80 @@
+"""What a column is taken for, so that every part of an input is read alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from airflow_provider_cleartrace.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["number", "boolean", "text", "any"]
+"""``number``: a double. ``any``: as a Parquet file has it; a text from a CSV."""
+
+
+def check_kind(what: str, field: pa.Field, kind: Kind) -> None:
+    """Refuse a column of a typed file whose values cannot be what is asked for.
+
+    Raises:
+        StorageError: names the column, its type and the kind.
+    """
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+    held = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    is_number = pa.types.is_integer(held) or pa.types.is_floating(held) or pa.types.is_decimal(held)
+    is_text = pa.types.is_string(held) or pa.types.is_large_string(held)
+    simple = is_number or is_text or pa.types.is_boolean(held) or pa.types.is_null(held)
+    fits = {
+        "number": is_number or pa.types.is_boolean(held) or pa.types.is_null(held),
+        "boolean": simple,
+        "text": simple or pa.types.is_temporal(held),
+        "any": not (pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_duration(held)),
+    }
+    if not fits[kind]:
+        wanted = "a simple value" if kind == "any" else f"a {kind}"
+        raise StorageError(f"{what}: the column {field.name!r} is {field.type}, where {wanted} is needed")
+
+
+def converted(batch: pa.RecordBatch, kinds: Mapping[str, Kind]) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """Give each column its kind's type.
+
+    Returns:
+        The batch, and for each row with a cell that could not be read (it is null now) what was wrong.
+    """
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+    faults: dict[int, str] = {}
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        kind = kinds.get(name, "any")
+        plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        if kind == "any":
+            columns.append(plain)
+            continue
+        target = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}[kind]
+        try:
+            columns.append(plain.cast(target))
+        except pa.ArrowInvalid:
+            values, unread = _cell_by_cell(plain, target)
+            columns.append(values)
+            for row in unread:
+                faults.setdefault(row, f"column {name!r} is no {kind}")
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names), faults
+
+
+def _cell_by_cell(column: pa.Array, target: pa.DataType) -> tuple[pa.Array, list[int]]:
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+    values, unread = [], []
+    for row, cell in enumerate(column):
+        try:
+            values.append(cell.cast(target).as_py())
+        except pa.ArrowInvalid:
+            values.append(None)
+            unread.append(row)
+    return pa.array(values, target), unread

@@ -1,0 +1,212 @@
+"""One output of a task: what was there before, parts that survive a crash, a publication that is whole.
+
+Parts are written into a hidden folder beside the output, whose name holds the fingerprint of everything that
+decides what the output is; a later try of the same work finds the finished parts there. When the last part is
+done, the output takes its place: a local file or folder by renaming, an object by a copy, a folder on S3 by
+copies with the ``_SUCCESS`` manifest last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import Location
+from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
+from airflow_provider_cleartrace.storage.parts import Part, PartWriter, Staging, append_file
+from airflow_provider_cleartrace.storage.publishing import publish_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IfExists = Literal["replace", "fail", "skip"]
+IF_EXISTS = ("replace", "fail", "skip")
+
+REJECTS = "_rejects.jsonl"
+"""The rejected rows of a folder; those of a file ``NAME`` lie in ``NAME.rejects.jsonl`` beside it."""
+
+_PART = re.compile(r"part-\d{5}-[0-9a-f]{12}\.(parquet|jsonl|csv)")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a result goes, and how.
+
+    Args:
+        target: A file with a known extension, or a folder (its URI ends in a slash).
+        file_format: ``parquet``, ``jsonl`` or ``csv``.
+        if_exists: What an earlier output means: ``replace`` it, ``fail``, or ``skip`` the work if its
+            manifest has the same fingerprint (and replace it otherwise).
+        fingerprint: Hex digest of everything that decides what the output holds.
+        made_by: What the manifest says of its maker; ``task`` in it names the task instance.
+    """
+
+    target: Location
+    file_format: str
+    if_exists: IfExists
+    fingerprint: str
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def _mark(self) -> str:
+        return self.fingerprint[:12]
+
+    @property
+    def staging(self) -> Staging:
+        """Where the parts lie until they are published."""
+        folder = self.target.sibling(f".{self.target.name}.{self._mark}.tmp")
+        return Staging(folder, self._mark, self.file_format)
+
+    @property
+    def manifest_place(self) -> Location:
+        """Where the manifest of the published output lies."""
+        if self.target.named_as_folder:
+            return self.target.child(SUCCESS)
+        return self.target.sibling(f".{self.target.name}.manifest.json")
+
+    @property
+    def rejects_place(self) -> Location:
+        """Where the rejected rows of the published output lie."""
+        if self.target.named_as_folder:
+            return self.target.child(REJECTS)
+        return self.target.sibling(f"{self.target.name}.rejects.jsonl")
+
+    def finished(self) -> Manifest | None:
+        """Look at what is there before any work is done; returns the manifest of an output to be kept.
+
+        Raises:
+            StorageError: there is an output and ``if_exists`` is ``fail``; the folder holds files that no
+                task of this provider wrote; or the target is of the other kind (file, folder).
+        """
+        exists = self._exists()
+        manifest = Manifest.read(self.manifest_place) if exists else None
+        if manifest is not None and not (manifest.fingerprint == self.fingerprint and self._holds(manifest)):
+            manifest = None
+        if self.if_exists == "skip" and manifest is not None:
+            return manifest
+        if self.if_exists == "fail" and exists:
+            # What an earlier try of this very task published is its own.
+            if manifest is not None and manifest.made_by.get("task") == self.made_by.get("task"):
+                return manifest
+            raise StorageError(f"{self.target.uri}: there is an output already, and if_exists is 'fail'")
+        return self._interrupted_publication()
+
+    def _exists(self) -> bool:
+        target = self.target
+        if not target.named_as_folder:
+            if target.is_local and target.is_folder():
+                raise StorageError(f"{target.uri}: a folder; end it with a slash to write a folder of parts")
+            return target.is_file()
+        if target.is_local and target.is_file():
+            raise StorageError(f"{target.uri}: a file; leave out the slash to write one file")
+        names = target.names()
+        strange = [name for name in names if not _PART.fullmatch(name) and name not in {SUCCESS, REJECTS}]
+        if strange:
+            raise StorageError(
+                f"{target.uri}: the folder holds files that are no parts of an output,"
+                f" such as {strange[0]!r}: name a folder of its own"
+            )
+        return bool(names)
+
+    def _holds(self, manifest: Manifest) -> bool:
+        """Whether the files of a manifest are there with the sizes it tells."""
+        folder = self.target.named_as_folder
+        try:
+            return all(
+                (self.target.child(entry.name) if folder else self.target).size() == entry.bytes
+                for entry in manifest.files
+            )
+        except StorageError:
+            return False
+
+    def _interrupted_publication(self) -> Manifest | None:
+        """Finish what a try was about to do when it was killed: all is there but the last renaming."""
+        if not (self.target.named_as_folder and self.target.is_local):
+            return None
+        manifest = Manifest.read(self.staging.folder.child(SUCCESS))
+        if manifest is not None:
+            self._publish_local_folder(manifest)
+            self._tidy()
+        return manifest
+
+    def publish(self, parts: Sequence[Part], empty: pa.RecordBatch) -> Manifest:
+        """Put the output into its place; what it replaces is gone afterwards.
+
+        Args:
+            parts: All parts, in order.
+            empty: A batch without rows, which is written where there is no row at all.
+        """
+        counts: Counter[str] = Counter()
+        for part in parts:
+            counts.update(part.counts)
+        files = [part.file for part in parts if part.file is not None] or [self._without_rows(parts, empty)]
+        rejected = [part.index for part in parts if part.has_rejects]
+        if rejected:
+            with self.staging.folder.child(REJECTS).create() as stream:
+                for index in rejected:
+                    append_file(stream, self.staging.rejects(index))
+        if not self.target.named_as_folder:
+            whole = self.staging.merge(files)
+            entry = dataclasses.replace(whole, name=self.target.name)
+            manifest = Manifest(self.fingerprint, (entry,), dict(counts), self.made_by)
+            self._publish_file(self.staging.folder.child(whole.name), manifest, bool(rejected))
+        else:
+            manifest = Manifest(self.fingerprint, tuple(files), dict(counts), self.made_by)
+            if self.target.is_local:
+                self._publish_local_folder(manifest, bool(rejected))
+            else:
+                self._publish_s3_folder(manifest, bool(rejected))
+        self._tidy()
+        return manifest
+
+    def _without_rows(self, parts: Sequence[Part], empty: pa.RecordBatch) -> FileEntry:
+        writer = PartWriter(self.staging, len(parts))
+        writer.write(empty)
+        file = writer.finish().file
+        if file is None:
+            raise AssertionError("unreachable: something was written")
+        return file
+
+    def _publish_file(self, whole: Location, manifest: Manifest, rejects: bool) -> None:
+        # A manifest never speaks of another file than the one that is there.
+        self.manifest_place.delete()
+        if rejects:
+            self.staging.folder.child(REJECTS).move(self.rejects_place)
+        else:
+            self.rejects_place.delete()
+        whole.move(self.target)
+        publish_bytes(self.manifest_place, manifest.to_bytes())
+
+    def _publish_local_folder(self, manifest: Manifest, rejects: bool = True) -> None:
+        staged = self.staging.folder
+        publish_bytes(staged.child(SUCCESS), manifest.to_bytes())
+        kept = {SUCCESS, *(entry.name for entry in manifest.files), *([REJECTS] if rejects else [])}
+        for name in set(staged.names()) - kept:
+            staged.child(name).delete()
+        aside = self.target.sibling(f".{self.target.name}.{self._mark}.old")
+        aside.delete_folder()
+        with self.target.errors_named():
+            if self.target.is_folder():
+                Path(self.target.path).rename(aside.path)
+            Path(staged.path).rename(self.target.path)
+
+    def _publish_s3_folder(self, manifest: Manifest, rejects: bool) -> None:
+        self.manifest_place.delete()
+        for name in self.target.names():
+            self.target.child(name).delete()
+        for name in [*(entry.name for entry in manifest.files), *([REJECTS] if rejects else [])]:
+            self.staging.folder.child(name).move(self.target.child(name))
+        publish_bytes(self.manifest_place, manifest.to_bytes())
+
+    def _tidy(self) -> None:
+        """Delete what this and earlier, abandoned tries left beside the output."""
+        ours = re.compile(rf"\.{re.escape(self.target.name)}\.[0-9a-f]{{12}}\.(tmp|old)")
+        for name in self.target.sibling_names():
+            if ours.fullmatch(name):
+                self.target.sibling(name).delete_folder()

@@ -1,0 +1,72 @@
+"""Parquet files as record batches, a bounded piece of a row group at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import Location
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+COLUMN_BUFFER = 256 * 1024
+"""Bytes of a column chunk held at a time: without a buffer whole row groups are."""
+
+
+@contextlib.contextmanager
+def opened(location: Location) -> Iterator[Any]:
+    """The file's footer and rows (a ``pyarrow.parquet.ParquetFile``).
+
+    Raises:
+        StorageError: it is no Parquet file, or a column name occurs twice.
+    """
+    import pyarrow.parquet as parquet  # noqa: PLC0415  (loads where files are touched, never with a DAG)
+
+    with location.open() as stream:
+        with damage_named(location):
+            file = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=COLUMN_BUFFER)
+            names = file.schema_arrow.names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise StorageError(f"{location.uri}: duplicate columns {', '.join(map(repr, twice))}")
+        yield file
+
+
+def batches(
+    location: Location, columns: Sequence[str], groups: Sequence[int], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """The rows of some row groups, columns in the order asked for."""
+    with opened(location) as file:
+        pieces = file.iter_batches(batch_size=batch_rows, row_groups=list(groups), columns=list(columns))
+        while True:
+            with damage_named(location):
+                batch = next(pieces, None)
+            if batch is None:
+                return
+            yield batch.select(list(columns))
+
+
+def groups_that_may_match(location: Location, condition: pc.Expression) -> set[int]:
+    """The row groups whose statistics do not rule out that a row meets a condition."""
+    import pyarrow.dataset as dataset  # noqa: PLC0415  (loads where files are touched, never with a DAG)
+
+    with damage_named(location):
+        fragment = dataset.ParquetFileFormat().make_fragment(location.path, filesystem=location.filesystem)
+        return {group.id for group in fragment.subset(filter=condition).row_groups}
+
+
+@contextlib.contextmanager
+def damage_named(location: Location) -> Iterator[None]:
+    """Name the file that cannot be read, and quote nothing of it."""
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        words = "not UTF-8" if isinstance(error, UnicodeDecodeError) else type(error).__name__
+        if isinstance(error, pa.ArrowException):
+            words = str(error).partition(":")[0].partition(".")[0].strip() or words
+        raise StorageError(f"{location.uri}: not a Parquet file, or damaged ({words})") from None
