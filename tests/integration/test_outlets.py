@@ -8,8 +8,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_cleartrace.links.model import ClearTraceModelLink
+from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
 from tests.integration.airflow_command import ROOT, Airflow
+from tests.integration.airflow_tasks import context
 from tests.integration.local_server import LocalServer
 
 pytestmark = pytest.mark.timeout(600)
@@ -93,6 +97,16 @@ class TestLinks:
         assert {links[task] for task in ("fit", "segment", "explain", "wait")} == {f"{page}outlets-credit"}
         assert links["derived"].startswith(f"{page}model_outlets-derived-")
         assert links["failing"].startswith(f"{page}model_outlets-failing-")
+
+    @pytest.mark.usefixtures("connection")
+    def test_are_stored_before_a_task_defers(self, local_server: LocalServer) -> None:
+        operator = ClearTraceFitOperator(
+            task_id="fit", data=str(CREDIT), target="good_credit", model_id="linked", deferrable=True
+        )
+        running = context()
+        with pytest.raises(TaskDeferred):
+            operator.execute(running)
+        assert running["ti"].xcom[ClearTraceModelLink.xcom_key] == f"{local_server.base_url}/#linked"
 
 
 class TestAssetEvents:
