@@ -26,6 +26,7 @@ from airflow_provider_cleartrace.client.polling import (
     Ending,
     Patience,
     Poller,
+    Wait,
 )
 from airflow_provider_cleartrace.client.retry import (
     REQUEST_BACKOFF,
@@ -143,16 +144,31 @@ def wait_until_ended(
     poller = Poller(patience, started=started, deadline=deadline)
     looking = _for_looks(session, LOOK_TIMEOUT)
     while True:
-        try:
-            status = yield from observe(_within(looking, deadline), model_id, job)
-        except OuterProductError as error:
-            verdict = poller.on_error(error, time.time())
-        else:
-            on_status(status)
-            verdict = poller.on_status(status, time.time())
+        verdict = yield from _look(_within(looking, deadline), model_id, job, poller, on_status)
         if isinstance(verdict, Ended):
             return verdict
         yield from pause(verdict.delay)
+
+
+def _look(
+    session: Session,
+    model_id: str,
+    job: str,
+    poller: Poller,
+    on_status: Callable[[models.StatusResult], None],
+) -> Flow[Wait | Ended]:
+    """One look and what the poller makes of it; a flow of its own, which keeps no answer during a sleep."""
+    try:
+        status = yield from observe(session, model_id, job)
+    except OuterProductError as error:
+        return poller.on_error(error, time.time())
+    on_status(status)
+    return poller.on_status(status, time.time())
+
+
+def look(session: Session, model_id: str, job: str) -> Flow[models.StatusResult]:
+    """Look at a job as :func:`observe` does, once and briefly: the next look is the retry of this one."""
+    return (yield from observe(_for_looks(session, LOOK_TIMEOUT), model_id, job))
 
 
 def look_again(session: Session, model_id: str, job: str, ended: Ended) -> Flow[Ended]:
@@ -164,7 +180,7 @@ def look_again(session: Session, model_id: str, job: str, ended: Ended) -> Flow[
     if ended.ending in {Ending.COMPLETED, Ending.FAILED}:
         return ended
     try:
-        status = yield from observe(_for_looks(session, LOOK_TIMEOUT), model_id, job)
+        status = yield from look(session, model_id, job)
     except OuterProductError:
         return ended
     return Ended.of_job(status, ended.elapsed) or ended

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator
 
 from airflow_provider_cleartrace.api.errors import OuterProductError
-from airflow_provider_cleartrace.client.jobs import look_again, observe
+from airflow_provider_cleartrace.client.jobs import look, look_again
 from airflow_provider_cleartrace.client.polling import Ended, Patience, Poller
 from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.hooks.cleartrace import DEFAULT_CONN_ID, ClearTraceHook
@@ -74,7 +74,7 @@ class ClearTraceJobSensor(BaseSensorOperator):
             )
         with ClearTraceHook(self.cleartrace_conn_id).get_conn() as client:
             try:
-                status = client.run(observe(client.session, self.model_id, self.job))
+                status = client.run(look(client.session, self.model_id, self.job))
             except OuterProductError as error:
                 self.log.warning("look at %s of model %s failed: %s", self.job, self.model_id, error)
                 verdict = self._poller.on_error(error, now)

@@ -30,6 +30,8 @@ MODULES = (
     "airflow_provider_cleartrace.operators.analysis",
     "airflow_provider_cleartrace.sensors.job",
     "airflow_provider_cleartrace.triggers.job",
+    "airflow_provider_cleartrace.triggers.ready",
+    "airflow_provider_cleartrace.decorators.training",
 )
 PROGRAM = """
 import sys

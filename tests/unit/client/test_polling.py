@@ -7,6 +7,7 @@ import pytest
 from airflow_provider_cleartrace.api.errors import (
     AuthenticationError,
     JobFailedError,
+    JobStalledError,
     NotFoundError,
     OuterProductError,
     PollTimeoutError,
@@ -115,6 +116,51 @@ class TestEndings:
         assert isinstance(watched.on_status(status("PAUSED"), now=120.0), Wait)
 
 
+class TestStandstill:
+    def running(self, progress: float) -> StatusResult:
+        return StatusResult(model_id="m", status="running", progress=progress)
+
+    def test_ends_the_wait_when_neither_status_nor_progress_moves(self) -> None:
+        watched = poller(stall=60.0)
+        watched.on_status(self.running(0.1), now=10.0)
+
+        assert isinstance(watched.on_status(self.running(0.1), now=69.0), Wait)
+        verdict = watched.on_status(self.running(0.1), now=70.0)
+        assert isinstance(verdict, Ended)
+        assert verdict.ending is Ending.STALLED
+        assert verdict.gave_up
+        error = verdict.error(model_id="m", job="fit", fate="it was cancelled", page="http://h/#m")
+        assert isinstance(error, JobStalledError)
+        assert str(error) == (
+            "ClearTrace fit of model 'm' does not move: 'running', no progress for 60 s; it was cancelled; "
+            "see http://h/#m"
+        )
+
+    def test_is_over_with_each_change(self) -> None:
+        watched = poller(stall=60.0)
+        for now in range(0, 3000, 50):
+            assert isinstance(watched.on_status(self.running(now / 3000), now=float(now)), Wait)
+
+    def test_is_borne_for_ever_where_nobody_set_a_limit(self) -> None:
+        watched = poller()
+        assert isinstance(watched.on_status(self.running(0.1), now=1.0), Wait)
+        assert isinstance(watched.on_status(self.running(0.1), now=1e6), Wait)
+
+    def test_as_pending_from_the_start_tells_that_nothing_was_submitted(self) -> None:
+        # Counted from the start of the wait: a poller in another triggerer goes on where this one stopped.
+        verdict = poller(unstarted=900.0).on_status(status("pending"), now=900.0)
+
+        assert isinstance(verdict, Ended)
+        assert verdict.ending is Ending.NOT_STARTED
+        assert not verdict.gave_up
+
+    def test_as_pending_tells_nothing_of_a_job_that_was_seen_to_run(self) -> None:
+        watched = poller(unstarted=900.0)
+        watched.on_status(status("running"), now=10.0)
+
+        assert isinstance(watched.on_status(status("pending"), now=2000.0), Wait)
+
+
 class TestOutage:
     @pytest.mark.parametrize(
         "error",
@@ -136,6 +182,12 @@ class TestOutage:
         assert isinstance(lost, Ended)
         assert lost.ending is Ending.LOST
         assert "may still run" in str(lost.error(model_id="m", job="fit"))
+
+    def test_goes_on_in_a_poller_that_continues_the_wait(self) -> None:
+        continued = Poller(Patience(outage=900.0), started=0.0, last_answer=100.0)
+
+        assert isinstance(continued.on_error(TransportError("reset"), now=999.0), Wait)
+        assert isinstance(continued.on_error(TransportError("reset"), now=1000.0), Ended)
 
     def test_one_good_answer_starts_the_count_anew(self) -> None:
         watched = poller(outage=100.0)
