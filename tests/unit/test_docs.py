@@ -23,7 +23,7 @@ from airflow_provider_cleartrace.provider_info import FORM_FIELDS, PROVIDER_INFO
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PACKAGE = "airflow_provider_cleartrace"
-EXAMPLE = (ROOT / "example_dags" / "credit_risk.py").read_text(encoding="utf-8")
+EXAMPLE = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "example_dags").glob("*.py")))
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 
