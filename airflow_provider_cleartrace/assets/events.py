@@ -15,12 +15,21 @@ MAX_TEXT = 1024
 
 
 def flat_extra(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The scalars of a manifest: lists and objects in an event's extra get lost on some Airflow versions."""
-    return {
-        name: value
-        for name, value in manifest.items()
-        if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= MAX_TEXT)
-    }
+    """The scalars of a manifest, those of an object under ``<its name>_<their name>``.
+
+    Lists and objects in an event's extra get lost on some Airflow versions.
+    """
+    told: dict[str, Any] = {}
+    for name, value in manifest.items():
+        if isinstance(value, Mapping):
+            told |= {f"{name}_{inner}": one for inner, one in value.items() if _fits(one)}
+        elif _fits(value):
+            told[name] = value
+    return told
+
+
+def _fits(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= MAX_TEXT)
 
 
 def describe(

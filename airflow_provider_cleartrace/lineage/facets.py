@@ -8,12 +8,16 @@ from typing import Any
 import attrs
 from openlineage.client.facet_v2 import RunFacet
 
+from airflow_provider_cleartrace.assets.events import flat_extra
+
 FACET_NAME = "cleartrace_model"
 
 SCHEMA_URL = "urn:airflow-provider-cleartrace:model-run-facet:1"
 """The ``$id`` of ``model_run_facet.json`` beside this module; its last part moves on with the fields."""
 
 _METRIC = "metric_"
+_FIGURES = (_METRIC, "fidelity_")
+"""Beginnings of the names of a model's held-out figures in a manifest."""
 
 
 @attrs.define(kw_only=True)
@@ -35,16 +39,15 @@ class ClearTraceModelRunFacet(RunFacet):
 def model_facet(
     model_id: str | None, job: str | None, manifest: Mapping[str, Any]
 ) -> ClearTraceModelRunFacet:
-    """The facet of a task, from its manifest where there is one already."""
+    """The facet of a task, with what the manifest of a training tells of its model."""
+    told = flat_extra(manifest)
     return ClearTraceModelRunFacet(
         modelId=model_id,
         job=job,
-        fingerprint=manifest.get("fingerprint"),
-        target=manifest.get("target"),
-        task=manifest.get("task"),
+        fingerprint=told.get("fingerprint"),
+        target=told.get("target"),
+        task=told.get("task"),
         metrics={
-            name.removeprefix(_METRIC): value
-            for name, value in manifest.items()
-            if name.startswith(_METRIC) and value is not None
+            name.removeprefix(_METRIC): value for name, value in told.items() if name.startswith(_FIGURES)
         },
     )

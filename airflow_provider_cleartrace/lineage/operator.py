@@ -78,11 +78,12 @@ class ModelLineage:
             self.log.debug("no lineage: %s", error)
             return None
         try:
+            told = self._told if self.makes_model else {}  # others tell of their rows, not of the model
             model_id = self._worked_on[0] if self._worked_on else getattr(self, "model_id", None)
             return OperatorLineage(
                 inputs=[dataset_of(uri) for uri in self.read_uris()],
                 outputs=[dataset_of(uri) for uri in self.made_uris()],
-                run_facets={FACET_NAME: model_facet(model_id, getattr(self, "job", None), self._told)},
+                run_facets={FACET_NAME: model_facet(model_id, getattr(self, "job", None), told)},
             )
         except Exception as error:  # a connection that cannot be read; its text may hold a secret
             self.log.info("no lineage: %s", type(error).__name__)

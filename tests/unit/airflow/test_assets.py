@@ -93,10 +93,11 @@ MANIFEST = {
     "model_id": "loans",
     "quality": 0.5,
     "n_clusters": 4,
+    "fidelity": {"r2": 0.9, "by_class": [1, 2]},
     "persona_names": ["a", "b"],
     "narrative": "x" * (MAX_TEXT + 1),
 }
-FLAT = {"schema_version": 1, "model_id": "loans", "quality": 0.5, "n_clusters": 4}
+FLAT = {"schema_version": 1, "model_id": "loans", "quality": 0.5, "n_clusters": 4, "fidelity_r2": 0.9}
 
 
 class TestEvents:

@@ -81,6 +81,12 @@ class TestWithTheProvider:
         assert (told.inputs, told.outputs, told.run_facets) == ([], [], {})
         assert "canary" not in caplog.text
 
+    def test_has_the_figures_of_a_distillation_too(self) -> None:
+        from airflow_provider_cleartrace.lineage.facets import model_facet
+
+        manifest = {"metric_auc": 0.8, "metric_note": None, "fidelity": {"r2": 0.9}, "rows": 7}
+        assert model_facet("m", "fit_distill", manifest).metrics == {"auc": 0.8, "fidelity_r2": 0.9}
+
     def test_of_an_asset_is_that_of_the_tasks(self) -> None:
         from airflow.providers.common.compat.openlineage.utils.utils import translate_airflow_asset
 
