@@ -19,6 +19,7 @@ from airflow_provider_cleartrace.client.polling import Ending
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
 from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, ClearTraceOperator
 from airflow_provider_cleartrace.provider_info import FORM_FIELDS, PROVIDER_INFO
+from airflow_provider_cleartrace.triggers.ready import ClearTraceModelReadyTrigger
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -214,6 +215,10 @@ class TestTables:
     def test_every_exception_is_told(self) -> None:
         exceptions = {name for name in client.__all__ if name.endswith("Error")} - {"OuterProductError"}
         assert exceptions <= first_cells((DOCS / "client.md").read_text(encoding="utf-8"))
+
+    def test_every_parameter_of_a_watcher_is_told(self) -> None:
+        told = first_cells((DOCS / "events.md").read_text(encoding="utf-8"))
+        assert parameters_of(ClearTraceModelReadyTrigger) <= told
 
     def test_every_operation_is_told_with_its_path(self) -> None:
         text = (DOCS / "connection.md").read_text(encoding="utf-8")
