@@ -15,6 +15,12 @@ T = TypeVar("T")
 MAX_CONNECTIONS = 20
 """Most requests under way at once, and so most sockets to one host; further ones wait in front of them."""
 
+WAKE_TOGETHER = 0.1
+"""Long sleeps end at multiples of these seconds: one turn of the loop then serves many waits."""
+
+LONG_SLEEP = 2.0
+"""Seconds from which on a sleep may be so much longer."""
+
 UNAUTHORIZED = 401
 
 KeyRenewal = Callable[[str], Awaitable[str | None]]
@@ -40,7 +46,7 @@ class AsyncDriver(abc.ABC):
             step = next(flow)
             while True:
                 if isinstance(step, Sleep):
-                    await asyncio.sleep(step.seconds)
+                    await asyncio.sleep(_together(step.seconds))
                     step = flow.send(None)
                     continue
                 try:
@@ -49,6 +55,7 @@ class AsyncDriver(abc.ABC):
                     step = flow.throw(error)
                 else:
                     step = flow.send(answer)
+                    del answer  # or it would be kept for as long as the flow sleeps
         except StopIteration as stop:
             value: T = stop.value
             return value
@@ -78,6 +85,13 @@ class AsyncDriver(abc.ABC):
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Close the sockets."""
+
+
+def _together(seconds: float) -> float:
+    """A long sleep, so much longer that it ends when others do."""
+    if seconds < LONG_SLEEP:
+        return seconds
+    return seconds + -(asyncio.get_running_loop().time() + seconds) % WAKE_TOGETHER
 
 
 async def blocks_of(body: FileBody) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import logging
 import random
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +23,8 @@ from airflow_provider_cleartrace.client.retry import Backoff
 from airflow_provider_cleartrace.client.session import Session
 from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.triggers.pool import SharedClient, borrow
+
+log = logging.getLogger(__name__)  # a trigger's own `log` would cost a kilobyte for each that waits
 
 START_SPREAD = 1.0
 """Seconds over which the first looks of triggers are spread: a restart starts thousands at one instant."""
@@ -143,7 +146,7 @@ class ClearTraceJobTrigger(BaseTrigger):
                 looking = dataclasses.replace(settings, timeout=CANCEL_TIMEOUT, max_retries=1)
                 stopped = await transport.run(cancel(Session(looking, model_id=self.model_id), self.job))
         except Exception as error:  # nobody is left to hear of it
-            self.log.warning(
+            log.warning(
                 "%s of model %s could not be cancelled (%s) and may still run",
                 self.job,
                 self.model_id,
@@ -151,7 +154,7 @@ class ClearTraceJobTrigger(BaseTrigger):
             )
             return
         fate = "cancelled" if stopped else "left running: the service has no cancel"
-        self.log.info("%s of model %s: %s", self.job, self.model_id, fate)
+        log.info("%s of model %s: %s", self.job, self.model_id, fate)
 
     def wait(self, settings: Settings) -> Flow[Ended]:
         """The wait itself, the same for an event loop and for a worker that blocks."""
@@ -167,7 +170,7 @@ class ClearTraceJobTrigger(BaseTrigger):
             ),
             started=self.started,
             deadline=self.deadline,
-            on_status=StatusLog(self.log, self.model_id, self.job),
+            on_status=StatusLog(self.model_id, self.job),
         )
 
     async def _connected(self, shared: SharedClient) -> tuple[Settings, AsyncDriver]:
@@ -181,7 +184,7 @@ class ClearTraceJobTrigger(BaseTrigger):
             except Exception as error:
                 if time.monotonic() - begun >= LOOKUP_PATIENCE:
                     raise
-                self.log.warning("connection %s: %s", self.cleartrace_conn_id, type(error).__name__)
+                log.warning("connection %s: %s", self.cleartrace_conn_id, type(error).__name__)
             await asyncio.sleep(LOOKUP_BACKOFF.delay(attempt))
         raise AssertionError("unreachable: attempts do not end")
 
@@ -195,8 +198,7 @@ class ClearTraceJobTrigger(BaseTrigger):
 class StatusLog:
     """Logs a job's status when it changes, and now and then while it does not."""
 
-    def __init__(self, log: Any, model_id: str, job: str) -> None:
-        self._log = log
+    def __init__(self, model_id: str, job: str) -> None:
         self._model_id = model_id
         self._job = job
         self._last = ""
@@ -209,4 +211,4 @@ class StatusLog:
             return
         self._last, self._told = status.status, now
         share = "" if status.progress is None else f" ({status.progress:.0%})"
-        self._log.info("%s of model %s is %s%s", self._job, self._model_id, status.status, share)
+        log.info("%s of model %s is %s%s", self._job, self._model_id, status.status, share)

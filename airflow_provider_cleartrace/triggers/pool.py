@@ -7,11 +7,10 @@ requests under way, however many jobs are waited for. The last borrower closes i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Self
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from asgiref.sync import sync_to_async
@@ -26,13 +25,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class SharedClient:
-    """One connection's settings and sockets on one event loop."""
+    """One connection's settings and sockets on one event loop; ``async with`` counts who uses it."""
 
-    conn_id: str
+    key: tuple[asyncio.AbstractEventLoop, str]
     borrowers: int = 0
     _settings: Settings | None = None
     _transport: AsyncDriver | None = None
     _lookup: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __aenter__(self) -> Self:
+        self.borrowers += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.borrowers -= 1
+        if not self.borrowers:
+            del _shared[self.key]
+            if self._transport is not None:
+                await self._transport.aclose()
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id."""
+        return self.key[1]
 
     async def ready(self) -> tuple[Settings, AsyncDriver]:
         """The connection's settings and transport; the first borrower looks the connection up for all."""
@@ -52,11 +67,6 @@ class SharedClient:
                     log.warning("connection %s cannot be read again: %s", self.conn_id, type(error).__name__)
                     return None
             return self._settings.api_key
-
-    async def aclose(self) -> None:
-        """Close the sockets."""
-        if self._transport is not None:
-            await self._transport.aclose()
 
 
 def _connect(settings: Settings, renew: KeyRenewal) -> AsyncDriver:
@@ -82,16 +92,7 @@ async def _read(conn_id: str) -> Settings:
 _shared: dict[tuple[asyncio.AbstractEventLoop, str], SharedClient] = {}
 
 
-@contextlib.asynccontextmanager
-async def borrow(conn_id: str) -> AsyncIterator[SharedClient]:
-    """The shared client of a connection, for the time of one trigger."""
+def borrow(conn_id: str) -> SharedClient:
+    """A connection's shared client, to be used as an async context manager for the life of a trigger."""
     key = (asyncio.get_running_loop(), conn_id)
-    shared = _shared.setdefault(key, SharedClient(conn_id))
-    shared.borrowers += 1
-    try:
-        yield shared
-    finally:
-        shared.borrowers -= 1
-        if not shared.borrowers:
-            del _shared[key]
-            await shared.aclose()
+    return _shared.setdefault(key, SharedClient(key))
