@@ -29,6 +29,22 @@ def context(task_id: str = "task", **fields: Any) -> Any:
     return {"ti": SimpleNamespace(**ti | fields)}
 
 
+class Store:
+    """The interface of Airflow 3.3's task state store, in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Any] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.entries[key]) if key in self.entries else default
+
+    def set(self, key: str, value: Any) -> None:
+        self.entries[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        self.entries.pop(key, None)
+
+
 def through_json(trigger: ClearTraceJobTrigger) -> ClearTraceJobTrigger:
     """The trigger as the triggerer gets it: rebuilt from its serialized arguments."""
     path, arguments = trigger.serialize()

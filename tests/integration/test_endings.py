@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -18,6 +21,7 @@ from airflow_provider_cleartrace.api.errors import (
     AuthenticationError,
     JobFailedError,
     JobStalledError,
+    NotFoundError,
     PollTimeoutError,
     ServerError,
     TransportError,
@@ -26,7 +30,7 @@ from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.client.polling import Ending, Patience
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
 from airflow_provider_cleartrace.sensors.job import ClearTraceJobSensor
-from tests.integration.airflow_tasks import context, run
+from tests.integration.airflow_tasks import Store, context, run
 from tests.integration.fault_proxy import Fault, FaultProxy, Rule, answered, fault_proxy, passed_on, reset
 from tests.integration.local_server import LocalServer
 
@@ -170,6 +174,54 @@ def test_of_a_sensor(
     told = tuple(MAY_RUN if "cancelled" in text else text for text in row.told)
     ends_as(Row(row.ending, row.error, told=told), service, model_id, sensor)
     assert service.passed[CANCEL] == 0
+
+
+class TestASensorThatIsRescheduled:
+    """Each of its looks is a process of its own."""
+
+    @pytest.fixture
+    def look(self, service: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
+        """One look so many minutes after the first."""
+        began = time.time()
+
+        def look(store: Store, minutes: float, **fields: Any) -> bool:
+            first = dt.datetime.fromtimestamp(began, dt.UTC)
+            told = context(get_first_reschedule_date=lambda _: first, **fields)
+            now = began + 60 * minutes
+            monkeypatch.setattr(
+                "airflow_provider_cleartrace.sensors.job.time", SimpleNamespace(time=lambda: now)
+            )
+            sensor = ClearTraceJobSensor(task_id="wait", model_id="nobody", mode="reschedule")
+            return sensor.poke(told | {"task_state_store": store})
+
+        monkeypatch.setattr("airflow_provider_cleartrace.sensors.job.Patience", Patience)
+        return look
+
+    def test_gives_up_after_an_outage_across_its_looks(
+        self, service: FaultProxy, look: Callable[..., bool]
+    ) -> None:
+        store = Store()
+        service.rules.append(Rule(STATUS, says("running")))
+        service.rules.append(Rule(STATUS, reset, first=2, last=99))
+        assert not look(store, 60)
+        assert not look(store, 74)
+        with pytest.raises(TransportError, match="no good answer for 900 s"):
+            look(store, 75)
+        # The next try has a patience of its own.
+        assert not look(store, 76, try_number=2)
+
+    def test_bears_an_outage_where_nothing_is_remembered(
+        self, service: FaultProxy, look: Callable[..., bool]
+    ) -> None:
+        service.rules.append(Rule(STATUS, reset, last=99))
+        assert not any(look(Store(), minutes) for minutes in (60, 90, 120))
+
+    def test_gives_up_a_job_that_is_unknown_a_minute_after_its_first_look(
+        self, look: Callable[..., bool]
+    ) -> None:
+        assert not look(Store(), 0.5)
+        with pytest.raises(NotFoundError, match="nobody"):
+            look(Store(), 1.5)
 
 
 def test_no_ending_is_missing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,11 +22,13 @@ from airflow_provider_cleartrace.operators.analysis import (
 )
 from airflow_provider_cleartrace.operators.submission import STATE_KEY
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator, ClearTraceUploadOperator
-from tests.integration.airflow_tasks import context, run
-from tests.integration.fault_proxy import Exchange, FaultProxy, Rule, fault_proxy
+from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
+from tests.integration.airflow_tasks import Store, context, fire, run, through_json
+from tests.integration.fault_proxy import Exchange, FaultProxy, Rule, fault_proxy, meanwhile
 from tests.integration.local_server import LocalServer
 
 CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
+GOLDEN = Path(__file__).parents[1] / "unit" / "airflow" / "golden"
 FAST = {"mode": "fast", "n_hyperopt_steps": 1}
 LONG = {"n_hyperopt_steps": 500}
 STATUS = "GET /v1/models/{model_id}/status"
@@ -33,22 +36,6 @@ FIT = "POST /v1/fit"
 CANCEL = "DELETE /v1/models/{model_id}/job"
 
 modes = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferrable"])
-
-
-class Store:
-    """The interface of Airflow 3.3's task state store, in memory."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Any] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self.entries[key]) if key in self.entries else default
-
-    def set(self, key: str, value: Any) -> None:
-        self.entries[key] = json.dumps(value)
-
-    def delete(self, key: str) -> None:
-        self.entries.pop(key, None)
 
 
 class BrokenStore:
@@ -382,6 +369,53 @@ class TestTheLastLook:
         resumed = fit().execute_complete(context(), event | {"receipt": {"data": "d"}})
         assert resumed["model_id"] == done["model_id"]
         assert service.passed[CANCEL] == 0
+
+
+class TestTheTriggerer:
+    def test_may_run_two_copies_of_a_trigger(self, service: FaultProxy, named: str) -> None:
+        Task(lambda: fit(model_id=named)).crash()
+        trigger = ClearTraceJobTrigger(
+            named, "fit", "cleartrace_default", started=0.0, poll_interval=0.1, cancel_on_kill=True
+        )
+
+        async def both() -> list[Any]:
+            return await asyncio.gather(*(anext(through_json(trigger).run()) for _ in range(2)))
+
+        assert [event.payload["ending"] for event in asyncio.run(both())] == ["completed"] * 2
+        assert service.passed[CANCEL] == 0
+        assert service.passed[FIT] == 1
+
+    @pytest.mark.parametrize("ends", ["cleanup", "cancellation"])
+    def test_cancels_nothing_when_it_stops(self, service: FaultProxy, named: str, ends: str) -> None:
+        Task(lambda: fit(model_id=named, config=LONG)).crash()
+        trigger = ClearTraceJobTrigger(
+            named, "fit", "cleartrace_default", started=0.0, poll_interval=0.1, cancel_on_kill=True
+        )
+
+        async def stop() -> None:
+            looked, loop = asyncio.Event(), asyncio.get_running_loop()
+            noticed = meanwhile(lambda: loop.call_soon_threadsafe(looked.set))
+            service.rules.append(Rule(STATUS, noticed, after=FIT))
+            looking = asyncio.ensure_future(anext(trigger.run()))
+            await looked.wait()
+            if ends == "cancellation":
+                looking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await looking
+            await trigger.cleanup()
+            looking.cancel()
+
+        asyncio.run(stop())
+        assert service.passed[CANCEL] == 0
+
+    def test_finishes_what_the_first_release_deferred(self, service: FaultProxy) -> None:
+        done = Task(fit).attempt()["model_id"]
+        kwargs = json.loads((GOLDEN / "trigger-0.1.0.json").read_text())["kwargs"]
+        event = fire(ClearTraceJobTrigger(**kwargs | {"model_id": done}))
+        golden = json.loads((GOLDEN / "event-0.1.0.json").read_text())
+        assert golden.keys() <= event.keys()
+        for told in (event, golden | {"model_id": done}):
+            assert fit().execute_complete(context(), told)["fingerprint"] == "sha256:aa"
 
 
 class TestWhatCannotWork:
