@@ -50,7 +50,9 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
 }
 
 _PACKAGE = "airflow_provider_cleartrace"
-_OPERATOR_MODULES = [f"{_PACKAGE}.operators.{name}" for name in ("training", "inference", "analysis")]
+_OPERATOR_MODULES = [
+    f"{_PACKAGE}.operators.{name}" for name in ("training", "inference", "analysis", "calibrated")
+]
 
 _ASSET_URIS = [
     {

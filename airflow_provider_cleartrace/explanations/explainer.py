@@ -16,7 +16,8 @@ from airflow_provider_cleartrace.explanations import filters as choosing
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.encoding import Encoder, Matrix
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.library import Converter, drop_rules, placeholders
+from airflow_provider_cleartrace.explanations.held_out import Reliability, of_probabilities, of_quantities
+from airflow_provider_cleartrace.explanations.library import Converter, drop_rules, placeholders, realign
 from airflow_provider_cleartrace.explanations.models import KINDS, CalibratedExplanations, Kind, Threshold
 from airflow_provider_cleartrace.explanations.predictions import (
     REQUEST_ROWS,
@@ -153,6 +154,7 @@ class CalibratedExplainer:
         seed: of everything random.
 
     Attributes:
+        rows: calibration rows in use.
         rows_dropped: calibration rows left out, because a number of theirs is missing.
     """
 
@@ -174,6 +176,7 @@ class CalibratedExplainer:
         self._request_rows = request_rows
         self._max_in_flight = max_in_flight
         self._seed = seed
+        self.rows = 0
         self.rows_dropped = 0
         self._calibrated: tuple[WrapCalibratedExplainer, Encoder, Memory, Model] | None = None
         self._y_minmax = (0.0, 0.0)
@@ -200,8 +203,9 @@ class CalibratedExplainer:
         # Levels that occur in dropped rows alone would be levels without a row.
         encoder = Encoder.learn(rows[usable], self.feature_names, self._categories)
         encoded = encoder.encode(rows[usable])
-        answers = self._targets(targets[usable].tolist())
-        self._check_size(len(answers))
+        answers = self._numbers(targets[usable].tolist())
+        self._check(answers)
+        self.rows = len(answers)
         model = Model(
             self._predict,
             encoder,
@@ -225,13 +229,8 @@ class CalibratedExplainer:
         self._calibrated = (wrapped, encoder, memory, model)
         return self
 
-    def _check_size(self, count: int) -> None:
-        least = max(LEAST_ROWS, len(self.classes or ()))
-        if count < least:
-            dropped = f" ({self.rows_dropped} were left out for missing values)" if self.rows_dropped else ""
-            raise ExplanationError(f"{count} calibration rows are too few{dropped}: {least} are needed")
-
-    def _targets(self, targets: list[Any]) -> Any:
+    def _numbers(self, targets: list[Any]) -> Any:
+        """Targets as the library takes them: numbers, or the positions of classes."""
         if self.classes is None:
             try:
                 numbers = np.array(targets, dtype=float)
@@ -245,13 +244,22 @@ class CalibratedExplainer:
         positions = {_label(label): position for position, label in enumerate(self.classes)}
         if unknown := {_label(each) for each in targets} - positions.keys():
             raise ExplanationError(
-                f"the calibration target has {len(unknown)} classes that the model was not trained on;"
+                f"the calibration target has {len(unknown)} values that are no classes of the model;"
                 f" its classes: {', '.join(map(repr, self.classes))}"
             )
-        found = np.array([positions[_label(each)] for each in targets], dtype=int)
-        if absent := [label for position, label in enumerate(self.classes) if not (found == position).any()]:
+        return np.array([positions[_label(each)] for each in targets], dtype=int)
+
+    def _check(self, targets: Any) -> None:
+        least = max(LEAST_ROWS, len(self.classes or ()))
+        if len(targets) < least:
+            dropped = f" ({self.rows_dropped} were left out for missing values)" if self.rows_dropped else ""
+            raise ExplanationError(
+                f"{len(targets)} calibration rows are too few{dropped}: {least} are needed"
+            )
+        present = set(targets.tolist())
+        absent = [label for position, label in enumerate(self.classes or ()) if position not in present]
+        if absent:
             raise ExplanationError(f"no calibration row has the class {absent[0]!r}")
-        return found
 
     @property
     def calls(self) -> int:
@@ -294,6 +302,8 @@ class CalibratedExplainer:
             warnings.simplefilter("ignore")
             told = getattr(wrapped, _METHODS[question.kind])(encoded, **options)
             for explanation, absent in zip(told, unplaced, strict=True):
+                if question.kind == "alternative":
+                    realign(explanation, encoder.levelled)
                 drop_rules(explanation, unwanted.union(np.flatnonzero(absent).tolist()))
             if question.conjunctions is not None:
                 self._join(list(told), question, percentiles)
@@ -332,6 +342,32 @@ class CalibratedExplainer:
             )[:3]
 
         joining.add(told, question.conjunctions, calibrate, first_only=several)
+
+    def measure(
+        self, rows: pd.DataFrame, target: Sequence[Any] | pd.Series[Any], question: Question
+    ) -> Reliability:
+        """Compare calibrated intervals with the true targets of rows that were not calibrated with."""
+        wrapped, encoder, memory, _ = self._ready()
+        question.check(self.feature_names, self.classes)
+        targets = self._numbers(list(target))
+        predict = wrapped.explainer.prediction_orchestrator.predict_internal
+        values, low, high, chosen = predict(
+            encoder.encode(rows),
+            threshold=question.threshold,
+            low_high_percentiles=question.percentiles or percentiles_of(CONFIDENCE),
+        )
+        memory.forget()
+        values, low, high = np.asarray(values), np.asarray(low), np.asarray(high)
+        if question.threshold is not None:
+            below, above = (
+                question.threshold
+                if isinstance(question.threshold, tuple)
+                else (-math.inf, question.threshold)
+            )
+            return of_probabilities(values, low, high, (below < targets) & (targets <= above))
+        if self.classes is None:
+            return of_quantities(low, high, targets)
+        return of_probabilities(values, low, high, targets == (1 if chosen is None else chosen))
 
     def factual(self, rows: pd.DataFrame, **options: Any) -> CalibratedExplanations:
         """Factual explanations; ``options`` as of :class:`Question`."""

@@ -19,6 +19,9 @@ text of a conjunction ``"a & \nb"``          ``"a & b"``
 class of a binary probability ``1.0``       the label of class 1; None with a threshold or for a quantity
 ``__full_probabilities__`` of all rows      those of the row
 ``binned`` by kind of number, then feature  by feature, then kind of number
+alternative of a category beyond the row's  the prediction of the category that the rule names; the library
+own shows its predecessor's prediction,     skips the row's own category in the names and not in the
+and the next category has no rule           predictions (:func:`realign`)
 ==========================================  ============================================================
 """
 
@@ -33,7 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from airflow_provider_cleartrace.explanations import filters
+from airflow_provider_cleartrace.explanations import filters, plots
 from airflow_provider_cleartrace.explanations.encoding import Encoder
 from airflow_provider_cleartrace.explanations.models import (
     KINDS,
@@ -77,6 +80,27 @@ def drop_rules(explanation: Any, features: set[int]) -> None:
         explanation.rules = rules | {name: [rules[name][index] for index in kept] for name in RULE_COLUMNS}
 
 
+def realign(explanation: Any, levelled: Sequence[int]) -> None:
+    """Pair the alternatives of categories with their own predictions, in an explanation of the library.
+
+    The library leaves the row's own category out of the names and not out of the predictions, which shifts
+    every category behind it. Its rules are computed again from predictions without the row's own.
+    """
+    binned, row = explanation.binned, explanation.x_test
+    values = binned["rule_values"]
+    own = {
+        feature: np.asarray(values[feature][0]) == row[feature] for feature in levelled if feature in values
+    }
+    if not own:
+        return
+    explanation.binned = binned | {
+        name: binned[name] | {feature: binned[name][feature][~is_own] for feature, is_own in own.items()}
+        for name in ("predict", "low", "high")
+    }
+    explanation.reset()
+    explanation.binned = binned
+
+
 class Converter:
     """Reads the library's explanations of one collection.
 
@@ -117,6 +141,7 @@ class Converter:
             unplaced=tuple(name for name, is_unplaced in zip(names, unplaced, strict=True) if is_unplaced),
             bin=_plain(told.bin),
             explain_time=_plain(told.explain_time),
+            draw=lambda rules: plots.draw(told, rules),
         )
 
     def _prediction(self, told: Any) -> Prediction:

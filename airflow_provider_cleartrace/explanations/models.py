@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from airflow_provider_cleartrace.explanations import filters, payload
+from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.explanations.values import (
     Estimate,
     Interval,
@@ -88,6 +89,7 @@ class CalibratedExplanation(abc.ABC):
         bin: the Mondrian category of the row, where the calibration has them.
         explain_time: seconds that the explanation took.
         filters: names of the filters that chose the rules; empty: all.
+        draw: plots a rules dictionary; None for an explanation from JSON.
     """
 
     kind: ClassVar[Kind]
@@ -105,6 +107,7 @@ class CalibratedExplanation(abc.ABC):
     bin: Scalar = None
     explain_time: float | None = field(default=None, compare=False)
     filters: tuple[str, ...] = ()
+    draw: Callable[[Mapping[str, Any]], bytes] | None = field(default=None, repr=False, compare=False)
 
     @property
     def x_test(self) -> tuple[tuple[Scalar, ...], ...]:
@@ -190,6 +193,16 @@ class CalibratedExplanation(abc.ABC):
     @abc.abstractmethod
     def build_rules_payload(self) -> dict[str, Any]:
         """``core`` and ``metadata`` as JSON; a fresh dictionary, equal at every call."""
+
+    def to_svg(self) -> bytes:
+        """The library's plot of the rules in force, of the dozen with the largest weight.
+
+        Raises:
+            ExplanationError: a fast explanation, one without rules or from JSON, or matplotlib is not there.
+        """
+        if self.draw is None:
+            raise ExplanationError("an explanation that was read from JSON cannot be plotted")
+        return self.draw(self._get_rules())
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the collection, as JSON."""

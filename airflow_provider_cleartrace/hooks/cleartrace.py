@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_cleartrace.api import operations
-from airflow_provider_cleartrace.api.errors import AuthenticationError, NotFoundError, OuterProductError
+from airflow_provider_cleartrace.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    OuterProductError,
+    ValidationError,
+)
 from airflow_provider_cleartrace.client import AsyncClearTrace, ClearTrace
 from airflow_provider_cleartrace.client.session import call
 from airflow_provider_cleartrace.client.settings import Settings
+from airflow_provider_cleartrace.hooks.calibrated import MAX_IN_FLIGHT, explainer_for
 from airflow_provider_cleartrace.hooks.connection import settings_from
 from airflow_provider_cleartrace.provider_info import CONNECTION_TYPE, FIELD_BEHAVIOUR, FORM_FIELDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
 
 DEFAULT_CONN_ID = "cleartrace_default"
 
@@ -58,6 +71,47 @@ class ClearTraceHook(BaseHook):
     async def aget_conn(self) -> AsyncClearTrace:
         """A client for the running event loop; close it, or use it as an async context manager."""
         return AsyncClearTrace.from_settings(await self.aget_settings())
+
+    @contextlib.contextmanager
+    def calibrated_explainer(
+        self,
+        model_id: str,
+        calibration_data: pd.DataFrame,
+        target: str,
+        *,
+        classes: Sequence[Any] | None = None,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        seed: int | None = None,
+    ) -> Iterator[CalibratedExplainer]:
+        """An explainer of a trained model, calibrated, for as long as the block lasts.
+
+        Args:
+            model_id: The model.
+            calibration_data: Rows that it was not trained on, with their true target.
+            target: The column of the target.
+            classes: The classes in the model's order, where the server's schema does not tell them.
+            max_in_flight: Most requests at the same time.
+            seed: Of everything random; None for the default.
+
+        Raises:
+            ValidationError: the model was trained on another target, or the data lacks that column.
+            ExplanationError: the calibration data is too little, or does not fit the model.
+        """
+        if target not in calibration_data.columns:
+            raise ValidationError(f"the calibration data has no column {target!r}")
+        targets = calibration_data[target]
+        with self.get_conn() as client:
+            schema = client.load(model_id).get_schema()
+            explainer = explainer_for(
+                client,
+                schema,
+                target=target,
+                targets=targets.tolist(),
+                classes=classes,
+                max_in_flight=max_in_flight,
+                seed=seed,
+            )
+            yield explainer.calibrate(calibration_data, targets)
 
     def test_connection(self) -> tuple[bool, str]:
         """One authenticated request, within seconds; tells what to mend and never raises."""

@@ -1,0 +1,261 @@
+"""A task that explains rows by calibrated rules: how much each value counts, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.api.models import SchemaResult
+from airflow_provider_cleartrace.hooks.aws import s3_client_factory
+from airflow_provider_cleartrace.hooks.calibrated import MAX_IN_FLIGHT, explainer_for
+from airflow_provider_cleartrace.operators.arguments import check_count
+from airflow_provider_cleartrace.operators.base import ClearTraceOperator
+from airflow_provider_cleartrace.operators.columns import feature_kinds, text_columns
+from airflow_provider_cleartrace.operators.manifest import LISTED
+from airflow_provider_cleartrace.operators.progress import Progress
+from airflow_provider_cleartrace.operators.row_reader import Batch, RowPlan, RowReader, identity_of
+from airflow_provider_cleartrace.operators.rules_folder import PAYLOADS, RULES, RulesFolder
+from airflow_provider_cleartrace.storage.reading import read_frame
+from airflow_provider_cleartrace.storage.sources import Source, find_source
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer, Question
+    from airflow_provider_cleartrace.explanations.held_out import Reliability
+
+BATCH_ROWS = 200
+"""Rows explained together: some 10,000 to 50,000 predictions, which is what is held in memory."""
+
+HELD_OUT = 0.2
+"""Share of the calibration data that the intervals are tested on rather than made from."""
+
+_ALL = 2**62
+"""Rows of a part: the output is not cut."""
+
+
+class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
+    """Explains the rows of a file by calibrated rules, each with an uncertainty interval.
+
+    Works on the worker, through the model's predict endpoint alone. Writes a folder with ``payloads.jsonl``
+    (one line a row), ``rules.parquet`` (one row a rule) and ``manifest.json``, and returns the manifest.
+
+    Args:
+        model_id: A trained model.
+        calibration_data: Path or URI of rows with their true target, which the model was not trained on.
+        target: The column of the target in ``calibration_data``.
+        data: Path or URI of the rows to explain.
+        output_uri: A folder, with a slash at its end.
+        kind: ``factual`` (what counts for the prediction), ``alternative`` (what other values would change)
+            or ``fast`` (one weight a feature).
+        confidence: Share of targets that the intervals of a regression are to hold.
+        percentiles: Low and high percentile of these intervals instead; None leaves a side open.
+        threshold: Explain the probability that a regression's target is at most this, or above the first and
+            at most the second of two.
+        filters: Of alternatives, which to keep: ``super``, ``semi``, ``counter``, ``ensured``, ``pareto``.
+        conjunctions: Join rules, by ``{"n_top_features": 5, "max_rule_size": 2}``; None does not.
+        features_to_ignore: Features that no rule is wanted of.
+        focus_columns: The only features that rules are wanted of.
+        id_columns: Columns of ``data`` that identify a row; by default rows are numbered as ``row``.
+        classes: The classes in the model's order, where the server's schema does not tell them.
+        held_out: Share of the calibration data that tests the intervals; 0 makes all of it calibrate.
+        training_data: Path or URI of the data that the model was trained on, to warn if it is the same.
+        plots: Numbers of rows of ``data``, from 0, to be plotted as SVG; needs the extra ``report``.
+        batch_rows: Rows explained together.
+        max_in_flight: Most requests at the same time.
+        seed: Of everything random.
+    """
+
+    template_fields: Sequence[str] = (
+        "model_id",
+        "calibration_data",
+        "target",
+        "data",
+        "output_uri",
+        "id_columns",
+        "training_data",
+    )
+
+    def __init__(
+        self,
+        *,
+        model_id: str,
+        calibration_data: str,
+        target: str,
+        data: str,
+        output_uri: str,
+        kind: Literal["factual", "alternative", "fast"] = "factual",
+        confidence: float | None = None,
+        percentiles: tuple[float | None, float | None] | None = None,
+        threshold: float | tuple[float, float] | None = None,
+        filters: Sequence[str] = (),
+        conjunctions: Mapping[str, int] | None = None,
+        features_to_ignore: Sequence[str] = (),
+        focus_columns: Sequence[str] | None = None,
+        id_columns: Sequence[str] | None = None,
+        classes: Sequence[Any] | None = None,
+        held_out: float = HELD_OUT,
+        training_data: str | None = None,
+        plots: Sequence[int] = (),
+        batch_rows: int = BATCH_ROWS,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_count("batch_rows", batch_rows, least=1)
+        check_count("max_in_flight", max_in_flight, least=1)
+        if not 0 <= held_out <= 1 / 2:
+            raise ValidationError(f"held_out must be 0 to 0.5, not {held_out}")
+        if confidence is not None and percentiles is not None:
+            raise ValidationError("give confidence or percentiles, not both")
+        self.model_id = model_id
+        self.calibration_data = calibration_data
+        self.target = target
+        self.data = data
+        self.output_uri = output_uri
+        self.kind = kind
+        self.confidence = confidence
+        self.percentiles = percentiles
+        self.threshold = threshold
+        self.filters = filters
+        self.conjunctions = conjunctions
+        self.features_to_ignore = features_to_ignore
+        self.focus_columns = focus_columns
+        self.id_columns = id_columns
+        self.classes = classes
+        self.held_out = held_out
+        self.training_data = training_data
+        self.plots = plots
+        self.batch_rows = batch_rows
+        self.max_in_flight = max_in_flight
+        self.seed = seed
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Calibrate, test the calibration, and explain all rows; the output appears when the last is done."""
+        output = RulesFolder(self.locate(self.output_uri), self.plots)
+        question = self._question()
+        with self.hook.get_conn() as client:
+            self._works_on(context, client, self.model_id)
+            schema = client.load(self.model_id).get_schema()
+            source, plan = self._plan(schema)
+            calibration = self._calibration_data(schema)
+            explainer = explainer_for(
+                client,
+                schema,
+                target=self.target,
+                targets=calibration[self.target].tolist(),
+                classes=self.classes,
+                max_in_flight=self.max_in_flight,
+                seed=self.seed,
+            )
+            question.check(explainer.feature_names, explainer.classes)
+            reliability = self._calibrate(explainer, calibration, question)
+            progress = Progress(self.log, lambda rows: rows / source.rows if source.rows else None)
+            with output:
+                for item in RowReader(source, plan, is_done=lambda _: False):
+                    if isinstance(item, Batch) and item.rows is not None:
+                        rows = item.rows.select(list(plan.features)).to_pandas()
+                        output.write(explainer.explain(rows, question), identity_of(plan, item.rows))
+                        progress.done(output.rows)
+        told = self._manifest(
+            context,
+            model_id=self.model_id,
+            data=source.uri,
+            output_uri=output.folder.uri,
+            payloads_uri=output.folder.child(PAYLOADS).uri,
+            rules_uri=output.folder.child(RULES).uri,
+            plots=output.plotted[:LISTED] or None,
+            kind=self.kind,
+            rows=output.rows,
+            rules=output.rules,
+            calibration_data=self.calibration_data,
+            calibration_fingerprint=self.locate(self.calibration_data).fingerprint(),
+            calibration_rows=explainer.rows,
+            calibration_rows_dropped=explainer.rows_dropped,
+            calls=explainer.calls,
+            rows_sent=explainer.rows_sent,
+            **({} if reliability is None else reliability.as_figures()),
+        )
+        output.finish(told)
+        return told
+
+    def _question(self) -> Question:
+        from airflow_provider_cleartrace.explanations.conjunctions import (  # noqa: PLC0415  (loads numpy)
+            Conjunctions,
+        )
+        from airflow_provider_cleartrace.explanations.explainer import (  # noqa: PLC0415  (loads pandas)
+            Question,
+            percentiles_of,
+        )
+
+        percentiles = None if self.confidence is None else percentiles_of(self.confidence)
+        if self.percentiles is not None:
+            low, high = self.percentiles
+            percentiles = (-math.inf if low is None else low, math.inf if high is None else high)
+        threshold = self.threshold
+        return Question(
+            kind=self.kind,
+            percentiles=percentiles,
+            threshold=tuple(threshold) if isinstance(threshold, list) else threshold,
+            filters=tuple(self.filters),
+            conjunctions=None if self.conjunctions is None else Conjunctions(**self.conjunctions),
+            features_to_ignore=tuple(self.features_to_ignore),
+            focus_columns=None if self.focus_columns is None else tuple(self.focus_columns),
+        )
+
+    def _plan(self, schema: SchemaResult) -> tuple[Source, RowPlan]:
+        """What is read of the rows to explain; their columns are looked at."""
+        ids = [self.id_columns] if isinstance(self.id_columns, str) else list(self.id_columns or ())
+        source = find_source(self.data, s3_client_factory(self.aws_conn_id))
+        kinds = {name: kind or "any" for name, kind in feature_kinds(schema).items()}
+        kinds |= {name: "any" for name in ids if name not in kinds}
+        source.check(kinds)
+        return source, RowPlan(
+            ids=ids,
+            carried=(),
+            features=list(schema.feature_names),
+            kinds=kinds,
+            where=None,
+            batch_rows=self.batch_rows,
+            part_rows=_ALL,
+            on_bad_rows="fail",
+        )
+
+    def _calibration_data(self, schema: SchemaResult) -> pd.DataFrame:
+        place = self.locate(self.calibration_data)
+        if self.training_data is not None:
+            training = self.locate(self.training_data)
+            if training.fingerprint() == place.fingerprint():
+                self.log.warning(
+                    "%s is the training data: the model knows these rows, so that its intervals will be too"
+                    " narrow. Calibrate with rows that it has not seen.",
+                    place.uri,
+                )
+        classes = self.classes or (schema.model_extra or {}).get("classes") or ()
+        texts = text_columns(schema)
+        if classes and all(isinstance(label, str) for label in classes):
+            texts.append(self.target)
+        columns = [name for name in schema.feature_names if name != self.target]
+        return read_frame(place, columns=[*columns, self.target], texts=texts)
+
+    def _calibrate(
+        self, explainer: CalibratedExplainer, data: pd.DataFrame, question: Question
+    ) -> Reliability | None:
+        from airflow_provider_cleartrace.explanations.held_out import split  # noqa: PLC0415  (loads numpy)
+
+        known = data[data[self.target].notna()]
+        used, held = split(known[self.target].tolist(), self.held_out, self.seed or 0)
+        calibrating = known.iloc[used]
+        explainer.calibrate(calibrating, calibrating[self.target])
+        if explainer.rows_dropped:
+            self.log.warning("%d calibration rows lack a number and were left out", explainer.rows_dropped)
+        if not held:
+            return None
+        testing = known.iloc[held]
+        reliability = explainer.measure(testing, testing[self.target], question)
+        self.log.info("on held-out rows: %s", reliability)
+        return reliability

@@ -1,0 +1,335 @@
+"""Calibrated explanations of models on a real server: the operator's files, the hook, and refused input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_diabetes, load_wine
+
+from airflow_provider_cleartrace.api.errors import NotFoundError, ValidationError
+from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.explanations.errors import ExplanationError
+from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer, Question
+from airflow_provider_cleartrace.explanations.schema import json_schema
+from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
+from airflow_provider_cleartrace.operators.calibrated import ClearTraceCalibratedExplainOperator
+from airflow_provider_cleartrace.storage.errors import StorageError
+from tests.integration.airflow_tasks import context
+from tests.integration.local_server import LocalServer
+
+CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
+FAST = {"mode": "fast", "n_hyperopt_steps": 1}
+MODEL = "calibrated-credit"
+TARGET = "good_credit"
+
+pytestmark = pytest.mark.usefixtures("connection")
+
+
+@pytest.fixture(scope="module")
+def credit() -> pd.DataFrame:
+    frame = pd.read_csv(CREDIT)
+    return frame.sample(frac=1, random_state=0).reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def trained(local_server: LocalServer, credit: pd.DataFrame) -> str:
+    with ClearTrace(local_server.base_url, local_server.api_key, poll_interval=0.05) as client:
+        client.fit(credit[:600], target=TARGET, model_id=MODEL, **FAST)
+    return MODEL
+
+
+@pytest.fixture
+def files(tmp_path: Path, credit: pd.DataFrame, trained: str) -> dict[str, Any]:
+    """The arguments of a small task."""
+    credit[:600].to_csv(tmp_path / "training.csv", index=False)
+    credit[600:850].to_csv(tmp_path / "calibration.csv", index=False)
+    rows = credit[850:880].rename_axis("application").drop(columns=TARGET)
+    rows.to_csv(tmp_path / "rows.csv")
+    return {
+        "task_id": "explain",
+        "model_id": trained,
+        "calibration_data": str(tmp_path / "calibration.csv"),
+        "target": TARGET,
+        "data": str(tmp_path / "rows.csv"),
+        "output_uri": f"{tmp_path}/explained/",
+    }
+
+
+def run(arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return ClearTraceCalibratedExplainOperator(**arguments | more).execute(context("explain"))
+
+
+def payloads(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(manifest["payloads_uri"]).read_text().splitlines()]
+
+
+class TestOutput:
+    def test_every_row_has_a_payload_that_fits_the_schema_and_its_rules_in_the_table(
+        self, files: dict[str, Any]
+    ) -> None:
+        told = run(files, kind="alternative", id_columns=["application"])
+
+        lines = payloads(told)
+        for line in lines:
+            jsonschema.validate(line, json_schema())
+        assert [line["id"] for line in lines] == [{"application": str(number)} for number in range(850, 880)]
+        table = pq.read_table(told["rules_uri"]).to_pylist()
+        assert (
+            len(table)
+            == told["rules"]
+            == sum(len(each["payload"]["core"]["feature_rules"]) for each in lines)
+        )
+        by_row = iter(table)
+        for line in lines:
+            for rule in line["payload"]["core"]["feature_rules"]:
+                entry = next(by_row)
+                assert entry["application"] == line["id"]["application"]
+                assert entry["rule"] == rule["condition"]["text"]
+                assert entry["weight"] == rule["weight"]["value"]
+                interval = rule["prediction"]["uncertainty_interval"]
+                assert [entry["prediction_low"], entry["prediction_high"]] == interval
+        assert {entry["kind"] for entry in table} == {"alternative"}
+        assert any(entry["is_counter"] for entry in table)
+
+    def test_rules_speak_of_levels_and_not_of_codes(
+        self, files: dict[str, Any], credit: pd.DataFrame
+    ) -> None:
+        told = run(files)
+
+        table = pq.read_table(told["rules_uri"]).to_pylist()
+        purposes = [entry for entry in table if entry["features"] == ["purpose"]]
+        assert purposes
+        for entry in purposes:
+            assert entry["operator"] == "=="
+            assert entry["value"] == credit.loc[850 + entry["row"], "purpose"]
+            assert entry["rule"] == f"purpose = {entry['value']}"
+
+    def test_the_manifest_tells_what_it_was_made_from_and_how_far_it_can_be_believed(
+        self, files: dict[str, Any]
+    ) -> None:
+        told = run(files)
+
+        assert json.loads((Path(files["output_uri"]) / "manifest.json").read_text()) == told
+        assert told["calibration_fingerprint"].startswith("sha256:")
+        assert told["calibration_rows"] + told["held_out_rows"] == 250
+        assert 0 < told["mean_interval_width"] < 0.5
+        assert 0 <= told["held_out_calibration_error"] < 0.3
+        assert told["rows"] == 30
+        assert told["calls"] <= 6
+        assert told["rows_sent"] < 8_000
+
+    def test_conjunctions_and_filters_take_few_requests(self, files: dict[str, Any]) -> None:
+        told = run(
+            files,
+            kind="alternative",
+            conjunctions={"n_top_features": 3, "max_rule_size": 2},
+            filters=["counter", "ensured"],
+            focus_columns=["duration_in_month", "credit_amount", "purpose", "savings_account_and_bonds"],
+        )
+
+        table = pq.read_table(told["rules_uri"]).to_pylist()
+        assert told["calls"] <= 7
+        assert all(entry["is_counter"] and entry["is_ensured"] for entry in table)
+        assert any(entry["conjunctive"] and len(entry["features"]) == 2 for entry in table)
+
+    def test_the_same_seed_gives_the_same_bytes_whatever_the_batches(self, files: dict[str, Any]) -> None:
+        contents = []
+        for batch_rows in (30, 30, 7):
+            told = run(files, kind="fast", batch_rows=batch_rows, held_out=0)
+            contents.append((Path(told["payloads_uri"]).read_bytes(), Path(told["rules_uri"]).read_bytes()))
+        assert contents[0] == contents[1] == contents[2]
+
+    def test_a_failed_task_leaves_the_old_output(self, files: dict[str, Any], tmp_path: Path) -> None:
+        told = run(files)
+        before = Path(told["payloads_uri"]).read_bytes()
+        rows = pd.read_csv(files["data"])
+        rows["duration_in_month"] = rows["duration_in_month"].astype(object)
+        rows.loc[20, "duration_in_month"] = "long"
+        rows.to_csv(tmp_path / "bad.csv", index=False)
+
+        with pytest.raises(ValidationError, match="'duration_in_month' is no number"):
+            run(files, data=str(tmp_path / "bad.csv"), batch_rows=5)
+
+        assert Path(told["payloads_uri"]).read_bytes() == before
+        assert sorted(path.name for path in Path(files["output_uri"]).iterdir()) == [
+            "manifest.json",
+            "payloads.jsonl",
+            "rules.parquet",
+        ]
+
+    def test_chosen_rows_are_plotted(self, files: dict[str, Any]) -> None:
+        told = run(files, plots=[0, 12], held_out=0)
+
+        assert told["plots"] == ["plots/row-0.svg", "plots/row-12.svg"]
+        for name in told["plots"]:
+            assert b"<svg" in (Path(files["output_uri"]) / name).read_bytes()
+
+    def test_missing_numbers_and_unknown_levels_get_a_prediction_and_no_rule(
+        self, files: dict[str, Any], tmp_path: Path
+    ) -> None:
+        rows = pd.read_csv(files["data"]).head(3)
+        rows["duration_in_month"] = rows["duration_in_month"].astype(float)
+        rows.loc[0, "duration_in_month"] = None
+        rows.loc[1, "purpose"] = "a spaceship"
+        rows.to_csv(tmp_path / "odd.csv", index=False)
+
+        lines = payloads(run(files, data=str(tmp_path / "odd.csv")))
+
+        unplaced = [line["payload"]["metadata"]["unplaced"] for line in lines]
+        assert unplaced == [["duration_in_month"], ["purpose"], []]
+        for line, absent in zip(lines, unplaced, strict=True):
+            told = {rule["condition"]["feature"] for rule in line["payload"]["core"]["feature_rules"]}
+            assert told
+            assert not told.intersection(absent)
+            jsonschema.validate(line, json_schema())
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("more", "text"),
+        [
+            ({"kind": "factual", "filters": ["super"]}, "filters choose among alternatives"),
+            ({"kind": "alternative", "filters": ["best"]}, "unknown filter 'best'"),
+            ({"threshold": 0.5}, "threshold is for regressions"),
+            ({"features_to_ignore": ["shoe_size"]}, "'shoe_size' is no feature of the model"),
+            ({"focus_columns": []}, "leave no feature to explain"),
+            ({"kind": "fast", "conjunctions": {}}, "fast explanations have no conditions to join"),
+            ({"confidence": 0.9}, "of a regression's intervals"),
+            ({"conjunctions": {"max_rule_size": 9}}, "max_rule_size must be 2 to 3"),
+        ],
+    )
+    def test_an_option_that_does_not_fit_fails_before_the_model_is_asked(
+        self, files: dict[str, Any], more: dict[str, Any], text: str, asked: list[int]
+    ) -> None:
+        with pytest.raises(ExplanationError, match=text):
+            run(files, **more)
+        assert asked == []
+
+    @pytest.mark.parametrize(
+        ("spoil", "text"),
+        [
+            (lambda frame: frame.head(20), "16 calibration rows are too few: 30 are needed"),
+            (lambda frame: frame[frame[TARGET] == 1], "no calibration row has the class 0"),
+            (lambda frame: frame.assign(**{TARGET: 7}), "values that are no classes of the model"),
+            (lambda frame: frame.drop(columns="purpose"), "no column 'purpose'"),
+        ],
+    )
+    def test_calibration_data_that_cannot_calibrate_fails_before_the_model_is_asked(
+        self, files: dict[str, Any], spoil: Any, text: str, asked: list[int]
+    ) -> None:
+        spoil(pd.read_csv(files["calibration_data"])).to_csv(files["calibration_data"], index=False)
+        with pytest.raises((ExplanationError, StorageError), match=text):
+            run(files)
+        assert asked == []
+
+    def test_another_target_than_the_model_s_is_named(self, files: dict[str, Any], asked: list[int]) -> None:
+        with pytest.raises(ValidationError, match="trained on the target 'good_credit', not on 'purpose'"):
+            run(files, target="purpose")
+        assert asked == []
+
+    def test_rows_without_a_column_are_refused_before_the_model_is_asked(
+        self, files: dict[str, Any], asked: list[int]
+    ) -> None:
+        pd.read_csv(files["data"]).drop(columns="purpose").to_csv(files["data"], index=False)
+        with pytest.raises(StorageError, match="no column 'purpose'"):
+            run(files)
+        assert asked == []
+
+    def test_calibrating_with_the_training_data_is_warned_of(
+        self, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        training = files["calibration_data"]
+        operator = ClearTraceCalibratedExplainOperator(**files, training_data=training)
+        warned = []
+        monkeypatch.setattr(operator.log, "warning", lambda text, *parts: warned.append(text % parts))
+        operator.execute(context("explain"))
+        assert any(f"{training} is the training data" in text for text in warned)
+
+    def test_an_unknown_model_is_not_found(self, files: dict[str, Any]) -> None:
+        with pytest.raises(NotFoundError):
+            run(files, model_id="nobody-trained-this")
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The rows of each prediction that is asked for from here on."""
+        counts: list[int] = []
+        original = ClearTrace.predict
+
+        def counting(client: ClearTrace, /, X: Any) -> Any:
+            counts.append(len(X))
+            return original(client, X)
+
+        monkeypatch.setattr(ClearTrace, "predict", counting)
+        return counts
+
+
+class TestOtherTasks:
+    def test_a_regression_s_intervals_hold_their_confidence_and_thresholds_give_probabilities(
+        self, local_server: LocalServer, tmp_path: Path
+    ) -> None:
+        frame = load_diabetes(as_frame=True).frame.sample(frac=1, random_state=0).reset_index(drop=True)
+        with ClearTrace(local_server.base_url, local_server.api_key, poll_interval=0.05) as client:
+            client.fit(frame[:150], target="target", model_id="calibrated-diabetes", **FAST)
+        frame[150:420].to_parquet(tmp_path / "calibration.parquet")
+        frame[420:].to_parquet(tmp_path / "rows.parquet")
+        arguments = {
+            "task_id": "explain",
+            "model_id": "calibrated-diabetes",
+            "calibration_data": str(tmp_path / "calibration.parquet"),
+            "target": "target",
+            "data": str(tmp_path / "rows.parquet"),
+            "output_uri": f"{tmp_path}/out/",
+            "held_out": 0.5,
+        }
+
+        plain = run(arguments, confidence=0.9)
+        assert 0.8 < plain["held_out_coverage"] <= 1
+        (first, *_) = payloads(plain)
+        uncertainty = first["payload"]["metadata"]["prediction_uncertainty"]
+        assert uncertainty["representation"] == "percentile"
+        assert uncertainty["confidence_level"] == pytest.approx(0.9)
+
+        likely = run(arguments, threshold=(100.0, 200.0), kind="alternative", filters=["counter"])
+        for line in payloads(likely):
+            jsonschema.validate(line, json_schema())
+            base = line["payload"]["core"]["prediction"]["value"]
+            assert 0 <= base <= 1
+            for rule in line["payload"]["core"]["feature_rules"]:
+                assert (rule["prediction"]["value"] > 0.5) != (base > 0.5) or rule["prediction"][
+                    "value"
+                ] == 0.5
+
+    def test_more_than_two_classes_are_explained_by_their_labels(self, local_server: LocalServer) -> None:
+        data = load_wine(as_frame=True)
+        frame = data.frame.assign(target=[data.target_names[each] for each in data.target])
+        frame = frame.sample(frac=1, random_state=0).reset_index(drop=True)
+        with ClearTrace(local_server.base_url, local_server.api_key, poll_interval=0.05) as client:
+            client.fit(frame[:80], target="target", model_id="calibrated-wine", **FAST)
+
+        with ClearTraceHook().calibrated_explainer("calibrated-wine", frame[80:150], "target") as explainer:
+            told = explainer.alternatives(frame[150:160], filters=("super",))
+
+        for explanation in told:
+            assert explanation.prediction["classes"] in set(data.target_names)
+            assert sum(explanation.prediction["__full_probabilities__"]) == pytest.approx(1)
+
+
+def test_the_hook_s_explainer_predicts_what_the_rules_say(trained: str, credit: pd.DataFrame) -> None:
+    with ClearTraceHook().calibrated_explainer(trained, credit[600:850], TARGET) as explainer:
+        assert isinstance(explainer, CalibratedExplainer)
+        told = explainer.explain(credit[850:855], Question(kind="alternative"))
+        for explanation in told:
+            rule = explanation.feature_rules[0]
+            changed = [
+                {**dict(zip(told.feature_names, explanation.instance, strict=True)), rule.features[0]: value}
+                for value in rule.sampled_values[0]
+            ]
+            again = explainer.factual(pd.DataFrame(changed))
+            mean = sum(each.prediction["predict"] for each in again) / len(again)
+            assert mean == pytest.approx(rule.prediction.value, abs=1e-9)
