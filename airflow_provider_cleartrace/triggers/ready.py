@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
@@ -18,7 +19,7 @@ from airflow_provider_cleartrace.api.models import MODEL_ID_PATTERN, StatusResul
 from airflow_provider_cleartrace.api.operations import OPERATIONS
 from airflow_provider_cleartrace.hooks.cleartrace import DEFAULT_CONN_ID
 from airflow_provider_cleartrace.triggers.completions import Completions
-from airflow_provider_cleartrace.triggers.looks import Look, looks
+from airflow_provider_cleartrace.triggers.looks import Look, looks, patient_backoff
 from airflow_provider_cleartrace.triggers.pool import SharedClient, borrow
 from airflow_provider_cleartrace.triggers.watch import Watch, is_pattern
 
@@ -120,9 +121,8 @@ class ClearTraceModelReadyTrigger(BaseEventTrigger):
                     if completions.is_news(status):
                         fired = True
                         yield TriggerEvent(await self._payload(shared, status))
-                if completions.marks != marks:
+                if completions.marks != marks and await self._remember(completions.marks, fired=fired):
                     marks = dict(completions.marks)
-                    await self._remember(marks, after=HANDED_OVER if fired else 0.0)
 
     async def _payload(self, shared: SharedClient, status: StatusResult) -> dict[str, str]:
         settings, _ = await shared.ready()
@@ -141,32 +141,33 @@ class ClearTraceModelReadyTrigger(BaseEventTrigger):
         return f"cleartrace-ready-{hashlib.sha256(watched.encode()).hexdigest()[:16]}"
 
     async def _recall(self) -> dict[str, str] | None:
-        """What this watch has reported before; None where that is not known."""
-        store = getattr(self, "asset_state_store", None)
-        if store is None:
-            return None
-        try:
-            remembered = await store.aget(self._memory_key)
-        except Exception as error:
-            self._forgetful(error)
-            return None
-        return remembered if isinstance(remembered, dict) else None
+        """What this watch has reported before; None where nobody knows."""
+        for attempt in itertools.count():
+            store = getattr(self, "asset_state_store", None)
+            if store is None:
+                return None
+            try:
+                remembered = await store.aget(self._memory_key)
+            except ValueError:  # Airflow has no store for a trigger that several assets watch with
+                self.log.warning("several assets watch %s alike: a restart forgets", self.model_id)
+                self.asset_state_store = None
+            except Exception as error:  # to begin without it would lose what completed meanwhile
+                self.log.warning("the asset's state cannot be read: %s", type(error).__name__)
+                await asyncio.sleep(patient_backoff(self.poll_interval).delay(attempt))
+            else:
+                return remembered if isinstance(remembered, dict) else None
+        raise AssertionError("unreachable: attempts do not end")
 
-    async def _remember(self, marks: dict[str, str], *, after: float) -> None:
+    async def _remember(self, marks: dict[str, str], *, fired: bool) -> bool:
         """Keep what was reported, once Airflow has the events: a crash in between repeats but loses none."""
         store = getattr(self, "asset_state_store", None)
         if store is None:
-            return
-        await asyncio.sleep(after)
+            return True
+        if fired:
+            await asyncio.sleep(HANDED_OVER)
         try:
             await store.aset(self._memory_key, marks)
         except Exception as error:
-            self._forgetful(error)
-
-    def _forgetful(self, error: Exception) -> None:
-        # Airflow has no store for a trigger that several assets watch with.
-        self.log.warning(
-            "what was reported of %s outlives no restart: no state store (%s)",
-            self.model_id,
-            type(error).__name__,
-        )
+            self.log.warning("the asset's state cannot be written: %s", type(error).__name__)
+            return False
+        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import threading
@@ -52,6 +53,24 @@ class NoStore:
 
     async def aset(self, key: str, value: Any) -> None:
         raise ValueError("Task has 2 concrete inlets and outlets")
+
+
+class ShakyStore(Store):
+    """A store that cannot be reached at every first attempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._up = itertools.cycle([False, True])
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        if not next(self._up):
+            raise RuntimeError("API server away, canary")
+        return await super().aget(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        if not next(self._up):
+            raise RuntimeError("API server away, canary")
+        await super().aset(key, value)
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +207,17 @@ class TestAfterARestart:
         fit(connection, model_id, seed=1)
         assert times(fired(watch(model_id, store), nothing)) == [0]
         assert fired(watch(model_id, store), nothing) == []
+
+    def test_a_store_that_is_out_of_reach_is_asked_again(
+        self, connection: LocalServer, model_id: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = ShakyStore()
+        fit(connection, model_id)
+        trigger = watch(model_id, store, include_existing=True)
+        assert times(fired(trigger, nothing, nothing)) == [0]
+
+        assert fired(watch(model_id, store, include_existing=True), nothing) == []
+        assert "canary" not in caplog.text
 
     def test_watchers_of_one_asset_keep_apart_what_they_reported(
         self, connection: LocalServer, model_id: str
