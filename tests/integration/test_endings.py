@@ -34,7 +34,8 @@ from tests.integration.airflow_tasks import Store, context, run
 from tests.integration.fault_proxy import Fault, FaultProxy, Rule, answered, fault_proxy, passed_on, reset
 from tests.integration.local_server import LocalServer
 
-CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
+ROOT = Path(__file__).parents[2]
+CREDIT = ROOT / "example_dags" / "data" / "german_credit.csv"
 STATUS = "GET /v1/models/{model_id}/status"
 FIT = "POST /v1/fit"
 CANCEL = "DELETE /v1/models/{model_id}/job"
@@ -222,6 +223,16 @@ class TestASensorThatIsRescheduled:
         assert not look(Store(), 0.5)
         with pytest.raises(NotFoundError, match="nobody"):
             look(Store(), 1.5)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_page_on_waiting_tells_the_same(row: Row) -> None:
+    page = (ROOT / "docs" / "deferral.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| `{row.ending}` |")]
+    _, _, task, job = line.split(" | ")
+    assert (row.error.__name__ if row.error else "succeeds") in task
+    if row.error and issubclass(row.error, PollTimeoutError):
+        assert job.startswith(("cancelled", "as for `timeout`"))
 
 
 def test_no_ending_is_missing() -> None:
