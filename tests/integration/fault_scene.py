@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import logging
+import sys
 import time
 import traceback
 import uuid
@@ -187,6 +189,23 @@ def reschedule(scene: Scene) -> Any:
 def deferrable_sensor(scene: Scene) -> Any:
     """A sensor that waits in the triggerer."""
     return scene.deferred(lambda: scene.sensor(deferrable=True))
+
+
+@contextlib.contextmanager
+def debug_lines(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Have every logger tell all it can, those of tasks too: Airflow 3 gives them a level of their own."""
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="airflow.task")
+    structlog = sys.modules.get("structlog")
+    if structlog is None:  # Airflow 2
+        yield
+        return
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 OPERATORS = (blocking, deferrable)

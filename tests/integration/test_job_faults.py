@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import html
 import json
-import logging
 import re
 import threading
 import time
@@ -59,6 +58,7 @@ from tests.integration.fault_scene import (
     SUBMIT,
     Scene,
     blocking,
+    debug_lines,
     deferrable,
     scene,
     without_identity,
@@ -258,12 +258,19 @@ WAITING = [
     Row("the result is reset", lambda s: s.break_exchanges(SCHEMA, reset), modes=OPERATORS),
 ]
 
+UNPACED = "a sensor looks again after poke_interval, whatever the server asked for"
+UNBOUNDED = "a request's timeout bounds each read, not the whole answer"
+STALE_KEY = "only the triggerer reads the connection again after a 401"
+FORGOTTEN = "how long a status is unknown is not remembered"
+
 GAPS = {
-    "a look trickles in longer than it may take": "a timeout bounds each read, not the answer",
-    "the key is rotated (blocking)": "only the triggerer reads the connection again after a 401",
-    "the key is rotated (poke)": "only the triggerer reads the connection again after a 401",
-    "the key is rotated (reschedule)": "only the triggerer reads the connection again after a 401",
-    "the status stays unknown (reschedule)": "how long a status is unknown is not remembered",
+    "a look is turned away with 429 (poke)": UNPACED,
+    "a look is turned away with 429 (reschedule)": UNPACED,
+    "a look trickles in longer than it may take": UNBOUNDED,
+    "the key is rotated (blocking)": STALE_KEY,
+    "the key is rotated (poke)": STALE_KEY,
+    "the key is rotated (reschedule)": STALE_KEY,
+    "the status stays unknown (reschedule)": FORGOTTEN,
 }
 """What is known to be wrong; a row that is mended must leave this table."""
 
@@ -336,13 +343,13 @@ def test_one_job_one_ending_and_no_secret_told(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     played.waits_only = mode in SENSORS
     played.extra.update(row.extra)
     played.connect(played.proxy.key)
     row.faults(played)
 
-    outcome = played.play(mode)
+    with debug_lines(caplog):
+        outcome = played.play(mode)
 
     if row.error is not None:
         assert type(outcome) is row.error

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from airflow_provider_cleartrace.client.jobs import wait_until_ended
-from airflow_provider_cleartrace.client.polling import Ending, Patience
-from airflow_provider_cleartrace.triggers.job import StatusLog
-from tests.unit.client.driver import answer, script, session
+from airflow_provider_cleartrace.client.polling import Ending
+from airflow_provider_cleartrace.client.settings import Settings
+from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
+from tests.unit.client.driver import answer, script
 
 POLLS = 1000
 
@@ -21,17 +21,8 @@ def test_a_thousand_equal_polls_are_a_handful_of_lines(caplog: pytest.LogCapture
     completed = answer(200, {"model_id": "m", "status": "completed", "job": "fit"})
     looks = script(*[running] * POLLS, completed)
 
-    ended = looks.run(
-        wait_until_ended(
-            session(),
-            "m",
-            "fit",
-            Patience(),
-            started=time.time(),
-            deadline=None,
-            on_status=StatusLog(logging.getLogger("task"), "m", "fit"),
-        )
-    )
+    waiting = ClearTraceJobTrigger("m", "fit", "cleartrace_default", started=time.time())
+    ended = looks.run(waiting.wait(Settings(base_url="http://cleartrace.test")))
 
     assert ended.ending is Ending.COMPLETED
     assert len(looks.requests) == POLLS + 1
