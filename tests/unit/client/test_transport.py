@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import ssl
 import threading
 import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from airflow_provider_cleartrace.client.exchange import FileBody, Request, excha
 from airflow_provider_cleartrace.client.session import Session, health
 from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.client.transport import AsyncTransport, SyncTransport
+from tests.integration.certificates import self_signed
 
 KEY = "canary-key"
 SIGNATURE = "canary-signature"
@@ -181,6 +184,28 @@ def test_the_proxy_of_the_environment_is_asked_unless_the_host_is_exempt(
         drive(mode, settings, health(Session(settings)))
 
     assert [path for _, path, _, _ in server.seen] == ["http://cleartrace.test/health", "/health"]
+
+
+@every_mode
+def test_a_certificate_is_trusted_as_the_settings_say_and_else_the_request_never_leaves(
+    server: ThreadingHTTPServer, mode: str, tmp_path: Path
+) -> None:
+    certificate, key = self_signed(tmp_path, "127.0.0.1")
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trust.load_cert_chain(certificate, key)
+    server.socket = trust.wrap_socket(server.socket, server_side=True)
+    secure = url(server).replace("http://", "https://")
+
+    for verify in (str(certificate), False):
+        settings = Settings(secure, KEY, verify=verify)
+        (answered,) = drive(mode, settings, health(Session(settings)))
+        assert answered.status == "ok"
+
+    settings = Settings(secure, KEY, max_retries=0)
+    with pytest.raises(TransportError) as caught:
+        drive(mode, settings, health(Session(settings)))
+    assert caught.value.sent is False
+    assert len(server.seen) == 2
 
 
 @every_async_transport
