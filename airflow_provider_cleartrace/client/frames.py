@@ -48,8 +48,13 @@ def is_frame(data: Any) -> bool:
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
+def _is_record_batch(data: Any) -> bool:
+    pyarrow = sys.modules.get("pyarrow")
+    return pyarrow is not None and isinstance(data, pyarrow.RecordBatch)
+
+
 def rows_from(data: Any, *, feature_names: Sequence[str] | None = None, what: str = "X") -> Rows:
-    """Read a DataFrame, a 2-D ndarray, a nested list or a list of dicts.
+    """Read a DataFrame, an Arrow record batch, a 2-D ndarray, a nested list or a list of dicts.
 
     Args:
         data: The table, n rows by d columns.
@@ -62,6 +67,8 @@ def rows_from(data: Any, *, feature_names: Sequence[str] | None = None, what: st
     """
     if is_frame(data):
         rows = _from_frame(data, feature_names, what)
+    elif _is_record_batch(data):
+        rows = _from_record_batch(data, feature_names, what)
     elif hasattr(data, "__array__") and hasattr(data, "ndim"):
         rows = Rows(_names(feature_names), _from_array(data, what))
     elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
@@ -174,6 +181,37 @@ def _from_frame(frame: Any, feature_names: Sequence[str] | None, what: str) -> R
         wanted = names
     columns = [_column(frame.iloc[:, names.index(name)], f"{what}, column {name!r}") for name in wanted]
     return Rows(wanted, [list(row) for row in zip(*columns, strict=True)])
+
+
+def _from_record_batch(batch: Any, feature_names: Sequence[str] | None, what: str) -> Rows:
+    import pyarrow as pa  # noqa: PLC0415  (loaded already by whoever holds a batch)
+
+    wanted = _names(feature_names) or list(batch.schema.names)
+    if missing := [name for name in wanted if name not in batch.schema.names]:
+        raise ValidationError(
+            f"{what} has no column {_listed(missing)}; its columns: {_listed(batch.schema.names)}"
+        )
+    columns = []
+    for name in wanted:
+        column, place = batch.column(name), f"{what}, column {name!r}"
+        if pa.types.is_floating(column.type):
+            columns.append(_floats(_plain_floats(column), place))
+        elif pa.types.is_string(column.type) or pa.types.is_boolean(column.type):
+            columns.append(column.to_pylist())  # Arrow's texts are valid Unicode
+        else:
+            columns.append([scalar_from(value, what=place) for value in column.to_pylist()])
+    return Rows(wanted, [list(row) for row in zip(*columns, strict=True)])
+
+
+def _plain_floats(column: Any) -> Any:
+    """An Arrow column of floats as a numpy array; Arrow's own way loads pandas."""
+    import numpy as np  # noqa: PLC0415  (only a caller that holds arrays pays for numpy)
+    import pyarrow as pa  # noqa: PLC0415
+
+    whole = column.cast(pa.float64())
+    if whole.null_count:
+        whole = whole.fill_null(float("nan"))
+    return np.frombuffer(whole.buffers()[1], np.float64)[whole.offset : whole.offset + len(whole)]
 
 
 def _from_array(array: Any, what: str) -> list[list[Any]]:

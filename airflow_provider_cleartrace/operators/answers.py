@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.api.errors import ServerError
 from airflow_provider_cleartrace.api.models import SchemaResult
+from airflow_provider_cleartrace.storage.arrays import column_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 CONTROL_ROWS = 3
@@ -47,19 +47,19 @@ class Asked:
     is found out by two answers to one row that differ.
     """
 
-    rows: pd.DataFrame
+    rows: pa.RecordBatch
     _copied: Sequence[int]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> Asked:
+    def of(cls, rows: pa.RecordBatch) -> Asked:
         """Choose the rows to copy, the same for the same batch; a single row has no order."""
-        import pandas as pd  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
+        import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
-        count = len(rows)
-        if count < 2:
-            return cls(rows, ())
-        chosen = random.Random(count).sample(range(count), min(CONTROL_ROWS, count))  # noqa: S311  (no secret)
-        return cls(pd.concat([rows, rows.iloc[chosen]], ignore_index=True), chosen)
+        count = rows.num_rows
+        chosen: list[int] = []
+        if count > 1:
+            chosen = random.Random(count).sample(range(count), min(CONTROL_ROWS, count))  # noqa: S311  (no secret)
+        return cls(rows.take(column_of(np.array([*range(count), *chosen], dtype=np.int64))), chosen)
 
     def settled(self, values: Any, what: str) -> Any:
         """The rows' own answers out of an array with one entry a row that was sent.
@@ -69,8 +69,8 @@ class Asked:
         """
         import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
-        if len(values) != len(self.rows):
-            raise ServerError(f"{what}: {len(self.rows)} rows were sent, {len(values)} came back")
+        if len(values) != self.rows.num_rows:
+            raise ServerError(f"{what}: {self.rows.num_rows} rows were sent, {len(values)} came back")
         if missing := int((~np.isfinite(values.reshape(len(values), -1)).all(axis=1)).sum()):
             raise ServerError(f"{what}: no value for {missing} of {len(values)} rows")
         own = values[: len(values) - len(self._copied)]
@@ -84,10 +84,10 @@ class Asked:
 
 
 def floats(values: Any) -> pa.Array:
-    """Numbers as a column of doubles; NaN, which JSON carried as null, is null again."""
-    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+    """Numbers, none of them missing, as a column of doubles."""
+    import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
-    return pa.array(values, pa.float64(), from_pandas=True)
+    return column_of(np.asarray(values, dtype=np.float64))
 
 
 def texts(values: Sequence[Any]) -> pa.Array:

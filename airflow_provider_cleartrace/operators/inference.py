@@ -63,7 +63,7 @@ class ClearTracePredictOperator(RowsOperator):
 
     async def ask(self, client: AsyncClearTrace, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
         """Predict one batch."""
-        asked = Asked.of(rows.to_pandas())
+        asked = Asked.of(rows)
         return Answers(predictions(schema, asked.settled(await client.predict(asked.rows), "predict")))
 
 
@@ -172,7 +172,7 @@ class ClearTraceExplainOperator(RowsOperator):
 
     async def ask(self, client: AsyncClearTrace, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
         """Explain one batch."""
-        asked = Asked.of(rows.to_pandas())
+        asked = Asked.of(rows)
         options: Any = {"use_sqrt": self.use_sqrt, "raw_gradient": self.raw_gradient}
         features, count = schema.feature_names, rows.num_rows
         if self._with_agop:
@@ -197,7 +197,7 @@ class ClearTraceExplainOperator(RowsOperator):
             "local_rules": (self.rule_kwargs is not None, full.local_rules),
         }
         for name, (wanted, entries) in lists.items():
-            if wanted and (entries is None or len(entries) != len(asked.rows)):
+            if wanted and (entries is None or len(entries) != asked.rows.num_rows):
                 raise ServerError(f"{what}: the answer has no {name} for each row")
         return self._answers(
             schema,
@@ -246,15 +246,15 @@ def _long(columns: Mapping[str, pa.Array], features: Sequence[str], drivers: Any
     import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
     import pyarrow as pa  # noqa: PLC0415
 
-    about = np.repeat(np.arange(len(drivers)), len(features))
-    repeated = {name: column.take(pa.array(about)) for name, column in columns.items()}
+    about = np.repeat(np.arange(len(drivers)), len(features)).tolist()
+    repeated = {name: column.take(pa.array(about, pa.int64())) for name, column in columns.items()}
     names = pa.DictionaryArray.from_arrays(
         np.tile(np.arange(len(features), dtype=np.int32), len(drivers)), pa.array(features, pa.string())
     )
     repeated |= {"feature": names.dictionary_decode(), "driver": floats(drivers.reshape(-1))}
     if agop is not None:
         repeated["agop"] = floats(agop.reshape(-1))
-    return Answers(repeated, about=about.tolist())
+    return Answers(repeated, about=about)
 
 
 def rules_column(rules: Sequence[RowRules]) -> pa.Array:
@@ -347,7 +347,7 @@ class ClearTraceScenarioOperator(RowsOperator):
 
     async def ask(self, client: AsyncClearTrace, schema: SchemaResult, rows: pa.RecordBatch) -> Answers:
         """Search one batch."""
-        found = await client.scenario(rows.to_pandas(), **self._options())
+        found = await client.scenario(rows, **self._options())
         if sorted(item.query_index for item in found) != list(range(rows.num_rows)):
             raise ServerError(f"scenario: {rows.num_rows} rows were sent, and the answer is not about each")
         in_order = sorted(found.results, key=lambda item: item.query_index)
@@ -374,7 +374,7 @@ def _scenarios(found: ScenarioResult) -> Answers:
             "scenario": pa.array([rank if candidate else None for _, rank, candidate in entries], pa.int64()),
             "n_changes": pa.array([c.n_changes if c else None for _, _, c in entries], pa.int64()),
             "changes": texts(changes),
-            "prediction": floats([c.prediction if c else None for _, _, c in entries]),
+            "prediction": pa.array([c.prediction if c else None for _, _, c in entries], pa.float64()),
             "baseline_prediction": floats([item.baseline_prediction for item, _, _ in entries]),
             "already_at_desired_class": pa.array(
                 [item.already_at_desired_class for item, _, _ in entries], pa.bool_()

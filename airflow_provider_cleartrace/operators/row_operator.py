@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
+import gc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace import __version__
@@ -242,7 +244,8 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
                 parts = await job.run()
             return await asyncio.to_thread(output.publish, parts, empty.replace_schema_metadata(metadata))
 
-        return asyncio.run(work())
+        with _heap_at_rest():
+            return asyncio.run(work())
 
     def _publication(
         self, context: Context, source: Source, output: Output, published: Manifest, empty: pa.RecordBatch
@@ -289,6 +292,20 @@ def _identity_checked(operator: RowsOperator, plan: RowPlan, schema: SchemaResul
     ):
         raise ValidationError(f"the column {clash[0]!r} of the data has the name of an output column")
     return identity
+
+
+@contextlib.contextmanager
+def _heap_at_rest() -> Iterator[None]:
+    """Spare the garbage collector what is there already.
+
+    A batch is thousands of lists, whose making has Python look again and again through the half million
+    objects of Airflow: a fifth of a task's CPU time.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def named_columns(parameter: str, names: Sequence[str] | None) -> list[str]:

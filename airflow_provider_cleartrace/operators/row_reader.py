@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.storage.arrays import column_of
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.kinds import Kind, converted
@@ -244,16 +245,16 @@ def no_rows(plan: RowPlan) -> pa.RecordBatch:
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
     types = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string(), "any": pa.string()}
-    fields = [(name, types[kind]) for name, kind in plan.kinds.items()]
-    schema = pa.schema([*fields, (_NUMBER, pa.int64())])
-    return pa.RecordBatch.from_pylist([], schema=schema)
+    columns = {name: pa.nulls(0, types[kind]) for name, kind in plan.kinds.items()}
+    columns[_NUMBER] = pa.nulls(0, pa.int64())
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
 def _numbered(rows: pa.RecordBatch, first: int) -> pa.RecordBatch:
     import numpy as np  # noqa: PLC0415  (loads where files are touched, never with a DAG)
     import pyarrow as pa  # noqa: PLC0415
 
-    numbers = pa.array(np.arange(first, first + rows.num_rows, dtype=np.int64))
+    numbers = column_of(np.arange(first, first + rows.num_rows, dtype=np.int64))
     return pa.RecordBatch.from_arrays([*rows.columns, numbers], names=[*rows.schema.names, _NUMBER])
 
 

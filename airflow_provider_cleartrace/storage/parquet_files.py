@@ -40,7 +40,9 @@ def batches(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of some row groups, columns in the order asked for."""
     with opened(location) as file:
-        pieces = file.iter_batches(batch_size=batch_rows, row_groups=list(groups), columns=list(columns))
+        pieces = file.iter_batches(
+            batch_size=batch_rows, row_groups=list(groups), columns=list(columns), use_threads=False
+        )
         while True:
             with damage_named(location):
                 batch = next(pieces, None)

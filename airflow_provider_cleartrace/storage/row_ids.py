@@ -21,9 +21,11 @@ class SeenIds:
     def add(self, ids: pa.RecordBatch) -> list[int]:
         """Take the identities of a batch; returns the positions of those that were there before."""
         import numpy as np  # noqa: PLC0415  (loads where files are touched, never with a DAG)
-        import pandas as pd  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415
 
-        hashes = pd.util.hash_pandas_object(ids.to_pandas(), index=False).to_numpy()
+        # As texts, since Python gives -1 and -2 the same hash; texts have a keyed one of 64 bits.
+        columns = [column.cast(pa.string()).to_pylist() for column in ids.columns]
+        hashes = np.fromiter(map(hash, zip(*columns, strict=True)), np.int64, ids.num_rows)
         run, first = np.unique(hashes, return_index=True)
         repeated = np.ones(len(hashes), dtype=bool)
         repeated[first] = False

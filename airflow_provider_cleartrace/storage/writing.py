@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("parquet", "jsonl", "csv")
 
-ROW_GROUP_BYTES = 32 * 1024 * 1024
+ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Bytes of rows gathered for a row group: enough to compress well, few enough to hold."""
 
 
@@ -86,7 +86,9 @@ class TableWriter:
 
         sink = pa.PythonFile(self._stream, mode="w")
         if self._format == "parquet":
-            return parquet.ParquetWriter(sink, self.schema)
+            # A dictionary of numbers that hardly ever repeat only costs.
+            texts = [field.name for field in self.schema if pa.types.is_string(field.type)]
+            return parquet.ParquetWriter(sink, self.schema, use_dictionary=texts)
         if self._format == "csv":
             return csv.CSVWriter(sink, flat_schema(self.schema))
         return None

@@ -1,0 +1,227 @@
+"""Explanations of many rows and a large upload: time, memory and CPU beside the plain ways to do the same.
+
+Targets: at 100,000 rows of 20 columns at most 0.7x the time and 0.35x the peak memory of one call of the
+documented client with the whole frame; at 2,000,000 rows at most 1.2x the memory of 200,000; less than 15 ms
+of the client's CPU for 1,000 explained rows; an upload of 2 GB at 0.9x the throughput of ``curl -T`` or more,
+in less than 150 MB.
+
+The server answers at no cost, so that all that is seen is the client's; every run is a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+FEATURES = [f"f{index:02d}" for index in range(20)]
+FIGURE = "-0.12345678901234567"
+GIGABYTE = 10**9
+UPLOAD_BYTES = 2 * GIGABYTE
+READ_BLOCK = 1024 * 1024
+
+
+class CheapModel(BaseHTTPRequestHandler):
+    """Tells a schema and the same answer for every row; takes uploads and forgets them."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        columns = {name: {"dtype": "number"} for name in FEATURES}
+        self.reply(json.dumps({"feature_names": FEATURES, "columns": columns, "target": "y"}))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("/uploads"):
+            upload = {"model_id": "m", "file_format": "csv", "content_type": "text/csv"}
+            port = self.server.server_address[1]
+            self.reply(json.dumps(upload | {"upload_url": f"http://127.0.0.1:{port}/put"}))
+            return
+        rows = body.count(b"],[") + 1
+        figures = "[" + ",".join([FIGURE] * len(FEATURES)) + "]"
+        table = "[" + ",".join([figures] * rows) + "]"
+        predictions = "[" + ",".join([FIGURE] * rows) + "]"
+        self.reply(
+            f'{{"predictions":{predictions},"local_drivers":{table},"local_agop":{table},'
+            f'"feature_names":{json.dumps(FEATURES)}}}'
+        )
+
+    def do_PUT(self) -> None:
+        left = int(self.headers["Content-Length"])
+        while left:
+            left -= len(self.rfile.read(min(left, READ_BLOCK)))
+        self.reply("")
+
+    def reply(self, text: str) -> None:
+        content = text.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def serve() -> None:
+    """Be the server, on a port that is printed."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), CheapModel)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+def context() -> Any:
+    told = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, "try_number": 1}
+    return {"ti": SimpleNamespace(**told, xcom_push=lambda **_: None)}
+
+
+def run_operator(url: str, data: str, output: str) -> None:
+    from airflow_provider_cleartrace.operators.inference import ClearTraceExplainOperator
+
+    os.environ["AIRFLOW_CONN_CLEARTRACE_DEFAULT"] = json.dumps({"conn_type": "cleartrace", "host": url})
+    operator = ClearTraceExplainOperator(task_id="t", model_id="m", data=data, output_uri=output)
+    measured(lambda: operator.execute(context()))
+
+
+def run_client(url: str, data: str, output: str) -> None:
+    import pandas as pd
+
+    import airflow_provider_cleartrace.operators.inference  # noqa: F401  (a task has Airflow in memory as well)
+    from airflow_provider_cleartrace.client import ClearTrace
+
+    def work() -> None:
+        frame = pd.read_parquet(data)
+        with ClearTrace(url, "key") as client:
+            told = client.load("m").explain(frame)
+        columns = {"row": range(len(frame)), "prediction": told.predictions}
+        columns |= {f"driver_{name}": told.local_drivers[:, i] for i, name in enumerate(told.feature_names)}
+        columns |= {f"agop_{name}": told.local_agop[:, i] for i, name in enumerate(told.feature_names)}
+        pd.DataFrame(columns).to_parquet(output)
+
+    measured(work)
+
+
+def run_upload(url: str, data: str, _: str) -> None:
+    from airflow_provider_cleartrace.client import ClearTrace
+
+    with ClearTrace(url, "key") as client:
+        measured(lambda: client.upload_file(data))
+
+
+def measured(work: Callable[[], object]) -> None:
+    """Do it, and print seconds, CPU seconds and peak memory."""
+    start, cpu = time.perf_counter(), time.process_time()
+    work()
+    seconds, used = time.perf_counter() - start, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print("\n" + json.dumps({"seconds": seconds, "cpu": used, "peak_mb": peak}))
+
+
+def child(name: str, *arguments: str) -> dict[str, float]:
+    command = [sys.executable, __file__, name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def write_rows(path: Path, rows: int) -> str:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    random = np.random.default_rng(0)
+    schema = pa.schema([(name, pa.float64()) for name in FEATURES])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, 100_000):
+            count = min(100_000, rows - start)
+            writer.write_table(pa.table({name: random.normal(size=count) for name in FEATURES}))
+    return str(path)
+
+
+def compare_exports(url: str, folder: Path) -> None:
+    data = write_rows(folder / "rows.parquet", 100_000)
+    plain = child("client", url, data, str(folder / "plain.parquet"))
+    ours = child("operator", url, data, str(folder / "ours.parquet"))
+    print("100,000 rows of 20 columns       time      CPU    peak memory")
+    for name, told in (("one call, to_parquet", plain), ("the operator", ours)):
+        print(f"  {name:<28}{told['seconds']:7.1f} s {told['cpu']:6.1f} s {told['peak_mb']:8.0f} MB")
+    print(f"  ratio of time                {ours['seconds'] / plain['seconds']:6.2f}     (target 0.7)")
+    print(f"  ratio of peak memory         {ours['peak_mb'] / plain['peak_mb']:6.2f}     (target 0.35)")
+    print(f"  client CPU for 1,000 rows    {ours['cpu'] * 10:6.1f} ms  (target 15)")
+
+
+def compare_sizes(url: str, folder: Path) -> None:
+    peaks = {}
+    for rows in (200_000, 2_000_000):
+        data = write_rows(folder / f"rows{rows}.parquet", rows)
+        told = child("operator", url, data, f"{folder}/sized-{rows}/")
+        peaks[rows] = told["peak_mb"]
+        print(
+            f"{rows:>9,} rows                {told['seconds']:7.1f} s {told['cpu']:6.1f} s {peaks[rows]:8.0f} MB"
+        )
+    print(f"  ratio of peak memory         {peaks[2_000_000] / peaks[200_000]:6.2f}     (target 1.2)")
+
+
+def compare_uploads(url: str, folder: Path) -> None:
+    path = folder / "large.csv"
+    with path.open("wb") as file:
+        for _ in range(UPLOAD_BYTES // READ_BLOCK):
+            file.write(b"x" * READ_BLOCK)
+    size = path.stat().st_size
+    rounds: dict[str, list[float]] = {"curl": [], "ours": []}
+    for _ in range(3):
+        start = time.perf_counter()
+        if shutil.which("curl"):
+            subprocess.run(["curl", "-sfT", str(path), "-o", "/dev/null", f"{url}/put"], check=True)
+            rounds["curl"].append(time.perf_counter() - start)
+        told = child("upload", url, str(path), "")
+        rounds["ours"].append(told["seconds"])
+    print(f"upload of {size / GIGABYTE:.1f} GB, best of 3")
+    for name, seconds in rounds.items():
+        if seconds:
+            print(f"  {name:<28}{size / min(seconds) / 10**6:7.0f} MB/s")
+    if rounds["curl"]:
+        print(
+            f"  ratio of throughput          {min(rounds['curl']) / min(rounds['ours']):6.2f}     (target 0.9)"
+        )
+    print(f"  peak memory                  {told['peak_mb']:6.0f} MB  (target 150)")
+
+
+def main() -> None:
+    """Measure one after the other, and print as it goes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ.setdefault("AIRFLOW_HOME", str(folder / "airflow"))
+        server = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+            compare_exports(url, folder)
+            compare_sizes(url, folder)
+            compare_uploads(url, folder)
+        finally:
+            server.kill()
+            server.wait()
+
+
+ROLES = {"operator": run_operator, "client": run_client, "upload": run_upload}
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["serve"]:
+        serve()
+    elif len(sys.argv) > 1:
+        ROLES[sys.argv[1]](*sys.argv[2:])
+    else:
+        main()
