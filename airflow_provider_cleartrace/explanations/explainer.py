@@ -216,14 +216,15 @@ class CalibratedExplainer:
         memory = Memory(model.ask)
         learner = RemoteRegressor(memory) if self.classes is None else RemoteClassifier(memory)
         wrapped = calibrated_explanations.WrapCalibratedExplainer(learner)
-        wrapped.calibrate(
-            encoded,
-            answers,
-            mode="regression" if self.classes is None else "classification",
-            feature_names=placeholders(len(self.feature_names)),
-            categorical_features=encoder.levelled,
-            seed=self._seed,
-        )
+        with model.failures_as_they_are():
+            wrapped.calibrate(
+                encoded,
+                answers,
+                mode="regression" if self.classes is None else "classification",
+                feature_names=placeholders(len(self.feature_names)),
+                categorical_features=encoder.levelled,
+                seed=self._seed,
+            )
         memory.keep()
         self._y_minmax = (float(answers.min()), float(answers.max()))
         self._calibrated = (wrapped, encoder, memory, model)
@@ -287,7 +288,7 @@ class CalibratedExplainer:
         """
         question = question or Question()
         question.check(self.feature_names, self.classes)
-        wrapped, encoder, memory, _ = self._ready()
+        wrapped, encoder, memory, model = self._ready()
         encoded = encoder.encode(rows)
         if not len(encoded):
             raise ExplanationError("there are no rows to explain")
@@ -295,16 +296,17 @@ class CalibratedExplainer:
         percentiles = question.percentiles or percentiles_of(CONFIDENCE)
         wanted = question.wanted(self.feature_names)
         unwanted = set(range(len(self.feature_names))).difference(wanted)
+        hidden = [unwanted.union(np.flatnonzero(absent).tolist()) for absent in unplaced]
         options: dict[str, Any] = {"low_high_percentiles": percentiles, "threshold": question.threshold}
         if question.kind != "fast":
             options["features_to_ignore"] = sorted(unwanted)
-        with warnings.catch_warnings():
+        with model.failures_as_they_are(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             told = getattr(wrapped, _METHODS[question.kind])(encoded, **options)
-            for explanation, absent in zip(told, unplaced, strict=True):
+            for explanation, features in zip(told, hidden, strict=True):
                 if question.kind == "alternative":
-                    realign(explanation, encoder.levelled)
-                drop_rules(explanation, unwanted.union(np.flatnonzero(absent).tolist()))
+                    realign(explanation, [feature for feature in encoder.levelled if feature in wanted])
+                drop_rules(explanation, features)
             if question.conjunctions is not None:
                 self._join(list(told), question, percentiles)
         memory.forget()
@@ -313,6 +315,7 @@ class CalibratedExplainer:
             encoder,
             self.classes,
             unplaced,
+            hidden,
             with_conjunctions=question.conjunctions is not None,
         )
         explanations = CalibratedExplanations(
@@ -347,15 +350,16 @@ class CalibratedExplainer:
         self, rows: pd.DataFrame, target: Sequence[Any] | pd.Series[Any], question: Question
     ) -> Reliability:
         """Compare calibrated intervals with the true targets of rows that were not calibrated with."""
-        wrapped, encoder, memory, _ = self._ready()
+        wrapped, encoder, memory, model = self._ready()
         question.check(self.feature_names, self.classes)
         targets = self._numbers(list(target))
         predict = wrapped.explainer.prediction_orchestrator.predict_internal
-        values, low, high, chosen = predict(
-            encoder.encode(rows),
-            threshold=question.threshold,
-            low_high_percentiles=question.percentiles or percentiles_of(CONFIDENCE),
-        )
+        with model.failures_as_they_are():
+            values, low, high, chosen = predict(
+                encoder.encode(rows),
+                threshold=question.threshold,
+                low_high_percentiles=question.percentiles or percentiles_of(CONFIDENCE),
+            )
         memory.forget()
         values, low, high = np.asarray(values), np.asarray(low), np.asarray(high)
         if question.threshold is not None:

@@ -108,6 +108,7 @@ class Converter:
         encoder: gives names and values back.
         classes: the labels of a classifier; None for a regression.
         unplaced: (n, d): where a row's value has no place in the calibration data.
+        hidden: for each row the features that no rule is told of.
         with_conjunctions: whether conjunctions were added.
     """
 
@@ -116,12 +117,14 @@ class Converter:
         encoder: Encoder,
         classes: Sequence[Scalar] | None,
         unplaced: NDArray[np.bool_],
+        hidden: Sequence[set[int]],
         *,
         with_conjunctions: bool,
     ) -> None:
         self._encoder = encoder
         self._classes = classes
         self._unplaced = unplaced
+        self._hidden = hidden
         self._with_conjunctions = with_conjunctions
 
     def explanation(self, parent: CalibratedExplanations, told: Any) -> CalibratedExplanation:
@@ -156,7 +159,13 @@ class Converter:
     def _rules(self, told: Any, parent: CalibratedExplanations, base: Estimate) -> list[Rule]:
         raw = told.get_rules()
         row = np.asarray(told.x_test, dtype=float)
-        rules = [self._rule(raw, index, row) for index in range(len(raw["rule"]))]
+        hidden = self._hidden[told.index]
+        # A fast explanation computes all of its rules again, whichever were dropped.
+        rules = [
+            self._rule(raw, index, row)
+            for index, features in enumerate(raw["feature"])
+            if hidden.isdisjoint(np.atleast_1d(features).tolist())
+        ]
         if parent.kind != "alternative":
             return rules
         memberships = filters.memberships(base, [rule.prediction for rule in rules], boundary=parent.boundary)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,21 @@ class Model:
         self._request_rows = request_rows
         self._max_in_flight = max_in_flight
         self._counting = threading.Lock()
+        self._failure: Exception | None = None
         self.calls = 0
         self.rows = 0
+
+    @contextmanager
+    def failures_as_they_are(self) -> Iterator[None]:
+        """Raise what went wrong with the model as it was: the library wraps or drops such errors."""
+        self._failure = None
+        try:
+            yield
+        except Exception:
+            if self._failure is None:
+                raise
+        if self._failure is not None:
+            raise self._failure
 
     def ask(self, rows: Matrix) -> Matrix:
         """Answers for (n, d) rows: (n, 1) values, or (n, classes) probabilities.
@@ -69,8 +83,12 @@ class Model:
         parts = [
             rows[start : start + self._request_rows] for start in range(0, len(rows), self._request_rows)
         ]
-        with ThreadPoolExecutor(self._max_in_flight) as pool:
-            return np.concatenate(list(pool.map(self._request, parts)))
+        try:
+            with ThreadPoolExecutor(self._max_in_flight) as pool:
+                return np.concatenate(list(pool.map(self._request, parts)))
+        except Exception as error:
+            self._failure = error
+            raise
 
     def _request(self, rows: Matrix) -> Matrix:
         twice = np.unique(np.linspace(0, len(rows) - 1, WITNESSES).astype(int))
