@@ -7,6 +7,7 @@ are wall-clock seconds since the epoch, so that a deadline survives a move to an
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_provider_cleartrace.api.errors import (
@@ -140,10 +141,7 @@ class Ended:
 
 
 class Poller:
-    """Turns looks at a job into the next delay or the end of the wait. One instance for one wait.
-
-    ``last_answer`` (epoch seconds) is when a look last succeeded.
-    """
+    """Turns looks at a job into the next delay or the end of the wait. One instance for one wait."""
 
     def __init__(
         self,
@@ -151,26 +149,31 @@ class Poller:
         *,
         started: float,
         deadline: float | None = None,
-        last_answer: float | None = None,
+        memory: Mapping[str, float | None] | None = None,
     ) -> None:
         """Start a wait at ``started`` that must end at ``deadline`` (both epoch seconds).
 
-        ``last_answer`` comes from a wait that this one continues.
+        ``memory`` is that of a poller whose wait this one continues.
         """
         self._patience = patience
         self._backoff = Backoff(first=patience.poll_interval, factor=1.5, cap=patience.max_interval)
         self._started = started
         self._deadline = deadline
         self._looks = 0
-        self.last_answer = started if last_answer is None else last_answer
-        self._unknown_since: float | None = None
+        memory = memory or {}
+        self._last_answer = memory.get("last_answer") or started
+        self._unknown_since = memory.get("unknown_since")
         self._seen: tuple[str, float | None] | None = None
         self._changed = started
         self._only_pending = True
 
+    def memory(self) -> dict[str, float | None]:
+        """What a poller that continues the wait in another process has to know, in epoch seconds."""
+        return {"last_answer": self._last_answer, "unknown_since": self._unknown_since}
+
     def on_status(self, status: StatusResult, now: float) -> Wait | Ended:
         """Judge a good answer."""
-        self.last_answer = now
+        self._last_answer = now
         if (ended := Ended.of_job(status, now - self._started)) is not None:
             return ended
         if status.status in UNFINISHED:
@@ -184,10 +187,10 @@ class Poller:
     def on_error(self, error: OuterProductError, now: float) -> Wait | Ended:
         """Judge a look that failed."""
         if isinstance(error, NotFoundError | ConflictError):
-            self.last_answer = now
+            self._last_answer = now
         if not self._is_bearable(error, now):
             return self._ended(Ending.REFUSED, str(error), now, type(error).__name__)
-        silence = now - self.last_answer
+        silence = now - self._last_answer
         if silence >= self._patience.outage:
             return self._ended(Ending.LOST, f"no good answer for {silence:.0f} s, last: {error}", now)
         return self._wait(now, retry_after_of(error), f"last answer: {error}")

@@ -9,8 +9,8 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import JobResult, SchemaResult
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.operators.arguments import check_count
-from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.columns import text_columns
+from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.operators.submission import JobRequest
 from airflow_provider_cleartrace.storage.errors import StorageError

@@ -10,8 +10,9 @@ from airflow_provider_cleartrace.api.models import JobResult
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.client.uploads import format_of, upload_open_file
 from airflow_provider_cleartrace.hooks.teacher import teacher_from_connection
-from airflow_provider_cleartrace.operators.base import ClearTraceJobOperator, ClearTraceOperator
+from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.identity import derived_model_id
+from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.operators.submission import JobRequest
 from airflow_provider_cleartrace.storage.locations import Location

@@ -70,7 +70,7 @@ class ClearTraceJobSensor(BaseSensorOperator):
             self._poller = Poller(
                 Patience(poll_interval=self.poke_interval),
                 started=memory.started(now) if memory else now,
-                last_answer=memory.last_answer(now) if memory else now,
+                memory=memory.of_poller(now) if memory else None,
             )
         with ClearTraceHook(self.cleartrace_conn_id).get_conn() as client:
             try:
@@ -82,7 +82,7 @@ class ClearTraceJobSensor(BaseSensorOperator):
                 self.log.info("%s of model %s is %s", self.job, self.model_id, status.status)
                 verdict = self._poller.on_status(status, now)
             if memory:
-                memory.keep(self._poller.last_answer)
+                memory.keep(self._poller.memory())
             if isinstance(verdict, Ended):
                 self._raise_for(verdict, client.session.settings)
                 return True
@@ -129,8 +129,8 @@ class ClearTraceJobSensor(BaseSensorOperator):
 class _Memory:
     """What a sensor in reschedule mode knows of its earlier looks, each of which was a process of its own.
 
-    Airflow 3 tells when they began, the task state store (3.3+) when one last succeeded. Where that is not
-    known, each look is the first.
+    Airflow 3 tells when they began, the task state store (3.3+) what they saw. Where neither is known, each
+    look is the first.
     """
 
     def __init__(self, context: Context) -> None:
@@ -144,11 +144,11 @@ class _Memory:
         first = ask(self._context) if ask is not None else None
         return now if first is None else float(first.timestamp())
 
-    def last_answer(self, now: float) -> float:
-        """When a look of this try last succeeded, in epoch seconds; ``now`` where that is not known."""
+    def of_poller(self, now: float) -> dict[str, float | None]:
+        """What the poller of the last look of this try knew; without it, nothing was wrong until ``now``."""
         record = self._state.get()
-        return float(record["last_answer"]) if record.get("try") == self._try else now
+        return dict(record["poller"]) if record.get("try") == self._try else {"last_answer": now}
 
-    def keep(self, last_answer: float) -> None:
-        """Note for the looks to come when one last succeeded."""
-        self._state.set({"try": self._try, "last_answer": last_answer})
+    def keep(self, memory: dict[str, float | None]) -> None:
+        """Note what the poller knows for the looks to come."""
+        self._state.set({"try": self._try, "poller": memory})

@@ -211,6 +211,15 @@ class TestASensorThatIsRescheduled:
         # The next try has a patience of its own.
         assert not look(store, 76, try_number=2)
 
+    def test_gives_up_a_status_that_stays_unknown_across_its_looks(
+        self, service: FaultProxy, look: Callable[..., bool]
+    ) -> None:
+        store = Store()
+        service.rules.append(Rule(STATUS, says("PAUSED"), last=99))
+        assert not look(store, 60)
+        with pytest.raises(ServerError, match="unknown status 'PAUSED'"):
+            look(store, 65)
+
     def test_bears_an_outage_where_nothing_is_remembered(
         self, service: FaultProxy, look: Callable[..., bool]
     ) -> None:

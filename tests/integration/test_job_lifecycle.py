@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_cleartrace.api.errors import JobStalledError, ValidationError
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.operators import base
+from airflow_provider_cleartrace.operators import job as lifecycle
 from airflow_provider_cleartrace.operators.analysis import (
     ClearTraceNarrativeOperator,
     ClearTraceSegmentOperator,
@@ -292,7 +292,7 @@ class TestPendingOfAnUnnamedJob:
     @pytest.fixture(autouse=True)
     def hosted(self, service: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
         service.rules.append(always(nameless("pending")))
-        monkeypatch.setattr(base, "UNSTARTED_LIMIT", 0.5)
+        monkeypatch.setattr(lifecycle, "UNSTARTED_LIMIT", 0.5)
 
     def test_is_submitted_at_once_by_the_first_try(self, service: FaultProxy) -> None:
         uploaded = Task(lambda: ClearTraceUploadOperator(task_id="u", data=str(CREDIT))).attempt()
@@ -314,7 +314,7 @@ class TestPendingOfAnUnnamedJob:
     def test_is_submitted_at_once_when_the_try_before_came_no_further_than_its_upload(
         self, service: FaultProxy, named: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(base, "UNSTARTED_LIMIT", 3600.0)
+        monkeypatch.setattr(lifecycle, "UNSTARTED_LIMIT", 3600.0)
         store = Store()
         service.rules.append(Rule("PUT /uploads", lambda exchange: exchange.answer(403, b""), last=99))
         task = Task(lambda: fit(model_id=named), store)

@@ -190,7 +190,7 @@ class TestOutage:
         assert "may still run" in str(lost.error(model_id="m", job="fit"))
 
     def test_goes_on_in_a_poller_that_continues_the_wait(self) -> None:
-        continued = Poller(Patience(outage=900.0), started=0.0, last_answer=100.0)
+        continued = Poller(Patience(outage=900.0), started=0.0, memory={"last_answer": 100.0})
 
         assert isinstance(continued.on_error(TransportError("reset"), now=999.0), Wait)
         assert isinstance(continued.on_error(TransportError("reset"), now=1000.0), Ended)
