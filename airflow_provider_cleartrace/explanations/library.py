@@ -23,6 +23,10 @@ alternative of a category beyond the row's  the prediction of the category that 
 own shows its predecessor's prediction,     skips the row's own category in the names and not in the
 and the next category has no rule           predictions (:func:`realign`)
 ==========================================  ============================================================
+
+Two oddities are kept, since values are the library's: of more than two classes, a conjunction's prediction is
+that of its first sampled combination; and in factual explanations the sampled values of conjunctions can lie
+outside their conditions.
 """
 
 from __future__ import annotations

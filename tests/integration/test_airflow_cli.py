@@ -61,3 +61,16 @@ def test_the_example_dag_runs_to_its_end(airflow: Airflow) -> None:
     assert "Good credit" in (folder / "narrative.md").read_text()
     assert json.loads((folder / "segments.json").read_text())["n_clusters"] >= 3
     assert "failed" not in told.lower()
+
+
+def test_the_calibrated_example_explains_loans_that_the_model_has_not_seen(airflow: Airflow) -> None:
+    before = set(airflow.output.iterdir())
+    airflow("dags", "test", "calibrated")
+
+    (folder,) = set(airflow.output.iterdir()) - before
+    factual = pd.read_parquet(folder / "factual" / "rules.parquet")
+    alternatives = pd.read_parquet(folder / "alternatives" / "rules.parquet")
+    assert factual["loan"].nunique() == 100
+    assert alternatives["is_counter"].all()
+    assert (folder / "factual" / "plots" / "row-1.svg").is_file()
+    assert json.loads((folder / "factual" / "manifest.json").read_text())["rows"] == 100
