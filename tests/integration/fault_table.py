@@ -238,7 +238,6 @@ WAITING = [
 UNPACED = "a sensor looks again after poke_interval, whatever the server asked for"
 UNBOUNDED = "a request's timeout bounds each read, not the whole answer"
 STALE_KEY = "only the triggerer reads the connection again after a 401"
-FORGOTTEN = "how long a status is unknown is not remembered"
 
 GAPS = {
     "a look is turned away with 429 (poke)": UNPACED,
@@ -247,12 +246,15 @@ GAPS = {
     "the key is rotated (blocking)": STALE_KEY,
     "the key is rotated (poke)": STALE_KEY,
     "the key is rotated (reschedule)": STALE_KEY,
-    "the status stays unknown (reschedule)": FORGOTTEN,
 }
 """What is known to be wrong; a row that is mended must leave this table."""
 
 
-NEED_MEMORY = {"the job is never visible (reschedule)", "the outage lasts too long (reschedule)"}
+NEED_MEMORY = {
+    "the status stays unknown (reschedule)",
+    "the job is never visible (reschedule)",
+    "the outage lasts too long (reschedule)",
+}
 """Below Airflow 3.3 each look of a rescheduled sensor is its first: only its own timeout ends the wait."""
 
 
