@@ -51,7 +51,8 @@ def converted(batch: pa.RecordBatch, kinds: Mapping[str, Kind]) -> tuple[pa.Reco
         kind = kinds.get(name, "any")
         plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         if kind == "any":
-            columns.append(plain)
+            # pandas writes texts as large ones, Arrow as plain ones: an output has one type for both.
+            columns.append(plain.cast(pa.string()) if pa.types.is_large_string(plain.type) else plain)
             continue
         target = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}[kind]
         try:

@@ -117,7 +117,7 @@ class TableWriter:
 
         if self._pending:
             table = pa.Table.from_batches(self._pending, self.schema)
-            self._writer.write_table(table, row_group_size=table.num_rows)
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
             self._pending, self._pending_bytes = [], 0
 
     def close(self) -> None:
