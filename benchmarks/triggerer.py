@@ -73,7 +73,7 @@ def targets(scheme: str, jobs: int) -> Iterator[Target]:
 
 HEAD = (
     f"{'':<28}{'CPU ms/1,000':>13}{'of (b)':>8}{'all polled':>12}{'of (b)':>8}{'sockets':>9}{'opened':>8}"
-    f"{'KB each':>9}{'stall p99':>11}"
+    f"{'KB each':>9}{'stall p99':>11}{'at start':>11}"
 )
 
 
@@ -82,7 +82,7 @@ def line(title: str, figures: Figures, peer: Figures) -> str:
     return (
         f"{title:<28}{figures.cpu_ms:13.0f}{figures.cpu_ms / peer.cpu_ms:8.2f}{polled:>12}"
         f"{figures.seconds_to_all / peer.seconds_to_all:8.2f}{figures.sockets:9}{figures.accepted:8}"
-        f"{figures.kilobytes:9.1f}{figures.stall_p99_ms:8.1f} ms"
+        f"{figures.kilobytes:9.1f}{figures.stall_p99_ms:8.1f} ms{figures.start_p99_ms:8.1f} ms"
     )
 
 

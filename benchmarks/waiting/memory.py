@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import tempfile
@@ -49,8 +50,9 @@ def kilobytes_per_trigger(server: StatusServer, contestant: str) -> float:
 
 
 async def main() -> None:
-    """Print the figure and leave, the triggers still waiting."""
-    print(await difference(sys.argv[1], StatusServer("", "", sys.argv[2], "")))
+    """Print the figure and leave at once, the triggers still waiting."""
+    print(await difference(sys.argv[1], StatusServer("", "", sys.argv[2], "")), flush=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":
