@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,9 @@ from tests.system.recovery.secrecy import TABLES, Written
 #: For whatever has to happen sooner or later on a machine under load, in seconds.
 LIMIT = 240.0
 POLL = 0.5
+
+POOL = "/pools/default_pool?update_mask=slots"
+POOL_SLOTS = 128
 
 #: What the teacher's connection holds, in Airflow's database; strange enough to be quoted in a URL.
 TEACHER_PASSWORD = "canary+of/the=teacher&0123456789"
@@ -125,6 +128,11 @@ class Bench:
         ((last,),) = self._query("SELECT coalesce(max(job_id), 0) FROM jobs")
         self._last_job = last
 
+    def end(self) -> None:
+        """Let every job end, so that the next test finds the workers of ClearTrace Local free."""
+        self.teacher.release()
+        self.wait(lambda: not self._query("SELECT 1 FROM jobs WHERE status IN ('pending', 'running')"))
+
     def run(self, dag_id: str) -> Run:
         """Start a run."""
         self.stack.api.wait_for_dag(dag_id)
@@ -137,6 +145,15 @@ class Bench:
             self.stack.check()
             assert time.monotonic() < deadline, situation()
             time.sleep(POLL)
+
+    @contextlib.contextmanager
+    def no_task_starts(self) -> Iterator[None]:
+        """Let no worker take up a task for the time of the block."""
+        self.stack.api.request("PATCH", POOL, {"slots": 0})
+        try:
+            yield
+        finally:
+            self.stack.api.request("PATCH", POOL, {"slots": POOL_SLOTS})
 
     def start_triggerer(self, *flags: str) -> tuple[str, int]:
         """Start one more triggerer; return its name and its id once it lives."""

@@ -17,10 +17,10 @@ DAGS = Path(__file__).parents[1] / "dags"
 #: One more process than is needed, so that jobs run and jobs wait.
 CLEARTRACE_FLAGS = ("--workers", "2", "--access-log", "--allow-predict-host", "127.0.0.1")
 
-#: A triggerer that is silent for so long is taken for dead: half of the default, for the tests wait for it.
+#: A triggerer that is silent for so long is taken for dead: less than the default, for the tests wait for it.
 SETTINGS = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "20",
 }
 
 
@@ -49,4 +49,4 @@ def bench(shared_bench: Bench) -> Iterator[Bench]:
     """The shared bench, its teacher held back, its requests counted from zero."""
     shared_bench.begin()
     yield shared_bench
-    shared_bench.teacher.release()
+    shared_bench.end()

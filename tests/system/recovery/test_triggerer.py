@@ -23,20 +23,20 @@ def test_waits_survive_a_killed_triggerer_and_end_at_two_others(bench: Bench) ->
     run.wait(lambda: run.waiting_at()[one] == SHARE)
     _, other = bench.start_triggerer()
     run.wait(lambda: run.waiting_at() == {one: SHARE, other: SHARE})
-    assert_all_end_once(bench, run)
+    assert_all_end_once(bench, run, WAITS)
 
 
 def test_a_triggerer_takes_over_from_one_that_is_killed(bench: Bench) -> None:
     bench.kill_triggerers()
-    killed, one = bench.start_triggerer("--capacity", str(SHARE))
-    run = bench.run("twenty_waits")
-    run.wait(lambda: run.waiting_at() == {one: SHARE, None: SHARE})
+    killed, one = bench.start_triggerer("--capacity", "1")
+    run = bench.run("three_waits")
+    run.wait(lambda: run.waiting_at() == {one: 1, None: 2})
     _, other = bench.start_triggerer()
-    run.wait(lambda: run.waiting_at() == {one: SHARE, other: SHARE})
+    run.wait(lambda: run.waiting_at() == {one: 1, other: 2})
 
     bench.kill_triggerer(killed)
-    run.wait(lambda: run.waiting_at() == {other: WAITS})
-    assert_all_end_once(bench, run)
+    run.wait(lambda: run.waiting_at() == {other: 3})
+    assert_all_end_once(bench, run, 3)
 
 
 def test_a_triggerer_that_slept_through_the_takeover_cancels_nothing(bench: Bench) -> None:
@@ -54,7 +54,7 @@ def test_a_triggerer_that_slept_through_the_takeover_cancels_nothing(bench: Benc
     assert_all_end_once(bench, run, 3)
 
 
-def assert_all_end_once(bench: Bench, run: Run, count: int = WAITS) -> None:
+def assert_all_end_once(bench: Bench, run: Run, count: int) -> None:
     """Let the jobs finish: each task succeeds once, with the one job that was submitted for it."""
     bench.teacher.release()
     run.wait_for_states(success=count)
