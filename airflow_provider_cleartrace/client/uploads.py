@@ -11,17 +11,22 @@ from urllib.parse import urlsplit
 
 from airflow_provider_cleartrace.api import models, operations
 from airflow_provider_cleartrace.api.errors import (
+    NotFoundError,
     TransportError,
     UploadError,
     ValidationError,
     upload_error_from_answer,
 )
 from airflow_provider_cleartrace.client.exchange import BLOCK, FileBody, Flow, Request, exchange, pause
+from airflow_provider_cleartrace.client.jobs import status_of
 from airflow_provider_cleartrace.client.retry import REQUEST_BACKOFF, RETRIED_STATUSES
 from airflow_provider_cleartrace.client.session import Session, build_body, call
 
 MAX_UPLOAD_BYTES = 5 * 1024**3
 """The largest object that one presigned PUT can carry, by S3's own rule."""
+
+UPLOAD = "upload"
+"""What a server calls the state of a model that has a file and no training yet."""
 
 URL_TRIES = 3
 """Fresh URLs asked for when the store answers 403: it words "expired" in too many ways to tell it apart."""
@@ -52,7 +57,7 @@ def upload_fileobj(session: Session, /, upload: models.UploadResult, fileobj: by
     """
     if isinstance(fileobj, bytes | bytearray | memoryview):
         data = bytes(fileobj)
-        _check_size(len(data), "the data")
+        check_size(len(data), "the data")
         yield from _put(session, upload, data)
         return
     with tempfile.TemporaryFile() as spool:
@@ -93,7 +98,7 @@ def upload_open_file(
         what: How error messages call the file.
         model_id: As in :func:`create_upload`.
     """
-    _check_size(size, what)
+    check_size(size, what)
     for remaining in reversed(range(URL_TRIES)):
         upload = yield from create_upload(session, file_format, model_id=model_id)
         model_id = upload.model_id
@@ -107,6 +112,15 @@ def upload_open_file(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
+def upload_received(session: Session, model_id: str) -> Flow[bool]:
+    """Whether the server says that it has received a whole file under a model id; few servers tell."""
+    try:
+        status = yield from status_of(session, model_id, UPLOAD)
+    except NotFoundError:
+        return False
+    return status.job == UPLOAD and status.progress == 1.0
+
+
 def format_of(name: str) -> str:
     """The wire's word for a file's format, by the extension of its name."""
     extension = Path(name).suffix.lower()
@@ -116,7 +130,12 @@ def format_of(name: str) -> str:
     return models.FILE_FORMATS[extension]
 
 
-def _check_size(size: int, what: str) -> None:
+def check_size(size: int, what: str) -> None:
+    """Refuse what one PUT cannot carry.
+
+    Raises:
+        ValidationError: nothing to send, or too much.
+    """
     if size == 0:
         raise ValidationError(f"{what} is empty: nothing to upload")
     if size > MAX_UPLOAD_BYTES:
@@ -135,7 +154,7 @@ def _measured(fileobj: Any, spool: BinaryIO) -> FileBody:
         while block := fileobj.read(BLOCK):
             spool.write(block)
         fileobj, start, size = spool, 0, spool.tell()
-    _check_size(size, "the file")
+    check_size(size, "the file")
     return FileBody(fileobj, start, size)
 
 

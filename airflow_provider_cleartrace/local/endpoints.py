@@ -264,7 +264,13 @@ class Endpoints:
             if upload.received_format
             else "waiting for the file and a training job"
         )
-        return models.StatusResult(model_id=model_id, status=PENDING, job=_UPLOAD, message=message)
+        return models.StatusResult(
+            model_id=model_id,
+            status=PENDING,
+            job=_UPLOAD,
+            progress=1.0 if upload.received_format else 0.0,
+            message=message,
+        )
 
     def _list(self, owner: str, limit: int) -> ModelList:
         records, total = self._store.models(owner, limit)

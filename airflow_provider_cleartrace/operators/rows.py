@@ -249,6 +249,8 @@ class RowJob:
         writer = self._part_writer(end.part)
         writer.counts.update(end.counts)
         counts = writer.counts
+        for name in ("rows_in", "rows_out", "rows_rejected", "rows_filtered"):
+            counts[name] += 0  # told also where it is none
         if counts["rows_in"] != counts["rows_out"] + counts["rows_rejected"] + counts["rows_filtered"]:
             raise AssertionError(f"rows of part {end.part} do not add up: {dict(counts)}")
         self._rows += end.counts.get("rows_filtered", 0)

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import JobResult
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.client.uploads import format_of, upload_open_file
+from airflow_provider_cleartrace.client.uploads import (
+    check_size,
+    format_of,
+    upload_open_file,
+    upload_received,
+)
 from airflow_provider_cleartrace.hooks.teacher import teacher_from_connection
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.identity import derived_model_id
 from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.operators.submission import JobRequest
+from airflow_provider_cleartrace.storage.digests import DigestedFile
 from airflow_provider_cleartrace.storage.locations import Location
 
 if TYPE_CHECKING:
@@ -27,24 +33,28 @@ RESERVED = frozenset(
 """What has a parameter of its own, or no place in a task, and so none in ``config``."""
 
 
-def _upload(client: ClearTrace, location: Location, model_id: str) -> None:
-    with location.open() as file:
+def _upload(client: ClearTrace, location: Location, model_id: str) -> str:
+    """Send a file; returns the SHA-256 of what was sent."""
+    with location.open() as opened:
+        file = DigestedFile(opened)
         client.run(
             upload_open_file(
                 client.session,
-                file,
+                file,  # type: ignore[arg-type]  # what an upload needs of a file
                 location.size(),
                 format_of(location.name),
                 what=location.uri,
                 model_id=model_id,
             )
         )
+        return file.sha256
 
 
 class ClearTraceUploadOperator(ClearTraceOperator):
     """Uploads a CSV or Parquet file, to be trained on by its ``model_id``.
 
-    Returns a manifest with ``model_id``, ``data``, ``bytes``, ``fingerprint`` and ``file_format``.
+    Returns a manifest with ``model_id``, ``data``, ``bytes``, ``fingerprint``, ``sha256``, ``file_format``
+    and ``skipped``: whether the same bytes were there already, as is known where the model id is derived.
 
     Args:
         data: Local path or ``s3://`` URI of the file.
@@ -64,19 +74,27 @@ class ClearTraceUploadOperator(ClearTraceOperator):
         location = self.locate(self.data)
         file_format = format_of(location.name)
         size = location.size()
+        check_size(size, location.uri)
         fingerprint = location.fingerprint()
         model_id = self.model_id or derived_model_id(context, fingerprint={"data": fingerprint})
+        sha256 = fingerprint.removeprefix("sha256:") if location.is_local else None
         with self.hook.get_conn() as client:
-            _upload(client, location, model_id)
+            # A derived id holds the fingerprint: what was received under it are these bytes.
+            there = not self.model_id and client.run(upload_received(client.session, model_id))
+            if not there:
+                sha256 = _upload(client, location, model_id)
             self._works_on(context, client, model_id)
-        self.log.info("uploaded %s (%d bytes) for model %s", location.uri, size, model_id)
+        verb = "found" if there else "uploaded"
+        self.log.info("%s %s (%d bytes) for model %s", verb, location.uri, size, model_id)
         return self._manifest(
             context,
             model_id=model_id,
             data=location.uri,
             bytes=size,
             fingerprint=fingerprint,
+            sha256=sha256,
             file_format=file_format,
+            skipped=there,
         )
 
 

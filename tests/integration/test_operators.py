@@ -93,6 +93,16 @@ class TestTraining:
         assert fitted["n_features"] == 20
         assert 0.6 < fitted["metric_validation_auc"] <= 1
 
+    def test_the_same_bytes_are_not_uploaded_twice(self) -> None:
+        def upload() -> dict[str, Any]:
+            operator = ClearTraceUploadOperator(task_id="upload", data=str(CREDIT))
+            return dict(operator.execute(context("upload", run_id="upload-twice")))
+
+        first, second = upload(), upload()
+        assert (first.pop("skipped"), second.pop("skipped")) == (False, True)
+        assert first == second
+        assert first["fingerprint"] == f"sha256:{first['sha256']}"
+
     def test_both_modes_return_the_same_manifest(self) -> None:
         manifests = [
             run(
