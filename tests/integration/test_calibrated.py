@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import jsonschema
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from moto.server import ThreadedMotoServer
 from sklearn.datasets import load_diabetes, load_wine
 
 from airflow_provider_cleartrace.api.errors import NotFoundError, ValidationError
@@ -188,6 +190,31 @@ class TestOutput:
             assert told
             assert not told.intersection(absent)
             jsonschema.validate(line, json_schema())
+
+
+def test_rows_and_results_may_lie_on_s3(
+    files: dict[str, Any], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    store.start()
+    request.addfinalizer(store.stop)
+    host, port = store.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "canary-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="calibrated")
+    for name in ("calibration_data", "data"):
+        s3.upload_file(files[name], "calibrated", f"{name}.csv")
+        files[name] = f"s3://calibrated/{name}.csv"
+
+    told = run(files, kind="fast", output_uri="s3://calibrated/out/")
+
+    objects = {entry["Key"] for entry in s3.list_objects_v2(Bucket="calibrated", Prefix="out/")["Contents"]}
+    assert objects == {"out/manifest.json", "out/payloads.jsonl", "out/rules.parquet"}
+    lines = s3.get_object(Bucket="calibrated", Key="out/payloads.jsonl")["Body"].read().splitlines()
+    assert len(lines) == told["rows"] == 30
 
 
 class TestRefused:
