@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from airflow_provider_cleartrace.explanations import conjunctions as joining
-from airflow_provider_cleartrace.explanations import filters as choosing
+from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.encoding import Encoder, Matrix
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.explanations.held_out import Reliability, of_probabilities, of_quantities
 from airflow_provider_cleartrace.explanations.library import Converter, drop_rules, placeholders, realign
-from airflow_provider_cleartrace.explanations.models import KINDS, CalibratedExplanations, Kind, Threshold
 from airflow_provider_cleartrace.explanations.predictions import (
     REQUEST_ROWS,
     Memory,
@@ -27,6 +25,7 @@ from airflow_provider_cleartrace.explanations.predictions import (
     RemoteClassifier,
     RemoteRegressor,
 )
+from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.values import Scalar
 
 if TYPE_CHECKING:
@@ -35,109 +34,10 @@ if TYPE_CHECKING:
 LEAST_ROWS = 30
 """Fewest calibration rows: with fewer the library finds hardly a rule, and intervals mean nothing."""
 
-CONFIDENCE = 0.9
-"""Share of targets that the intervals of a regression are to hold, by default."""
-
 SEED = 42
 """Of everything random: the library's perturbations, and the held-out part."""
 
 _METHODS = {"factual": "explain_factual", "alternative": "explore_alternatives", "fast": "explain_fast"}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of each row.
-
-    Attributes:
-        kind: factual, alternative or fast.
-        percentiles: low and high of a regression's intervals, in percent; an infinite one leaves that side
-            open.
-        threshold: explain P(target <= threshold), or P(a < target <= b), of a regression.
-        filters: names of the alternatives to keep.
-        conjunctions: how rules are joined; None: not at all.
-        features_to_ignore: features that no rule is wanted of.
-        focus_columns: the only features that rules are wanted of; None: all.
-    """
-
-    kind: Kind = "factual"
-    percentiles: tuple[float, float] | None = None
-    threshold: Threshold | None = None
-    filters: tuple[str, ...] = ()
-    conjunctions: Conjunctions | None = None
-    features_to_ignore: tuple[str, ...] = ()
-    focus_columns: tuple[str, ...] | None = None
-
-    def check(self, feature_names: Sequence[str], classes: Sequence[Scalar] | None) -> None:
-        """Refuse what cannot be answered, before anything is paid for.
-
-        Raises:
-            ExplanationError: the option is named.
-        """
-        if self.kind not in KINDS:
-            raise ExplanationError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
-        choosing.check(self.filters, kind=self.kind)
-        if self.conjunctions is not None and self.kind == "fast":
-            raise ExplanationError("fast explanations have no conditions to join: leave conjunctions out")
-        _check_threshold(self.threshold, classes)
-        if self.percentiles is not None:
-            _check_percentiles(self.percentiles)
-            if classes is not None or self.threshold is not None:
-                raise ExplanationError(
-                    "percentiles and confidence are of a regression's intervals; a probability's interval"
-                    " follows from the calibration alone"
-                )
-        for option, names in (
-            ("features_to_ignore", self.features_to_ignore),
-            ("focus_columns", self.focus_columns or ()),
-        ):
-            if unknown := [name for name in names if name not in feature_names]:
-                raise ExplanationError(
-                    f"{option}: {unknown[0]!r} is no feature of the model; its features:"
-                    f" {', '.join(map(repr, feature_names))}"
-                )
-        if not self.wanted(feature_names):
-            raise ExplanationError("features_to_ignore and focus_columns leave no feature to explain")
-
-    def wanted(self, feature_names: Sequence[str]) -> list[int]:
-        """The positions of the features that rules are wanted of."""
-        return [
-            index
-            for index, name in enumerate(feature_names)
-            if name not in self.features_to_ignore
-            and (self.focus_columns is None or name in self.focus_columns)
-        ]
-
-
-def percentiles_of(confidence: float) -> tuple[float, float]:
-    """The percentiles that leave half of the rest out on each side.
-
-    Raises:
-        ExplanationError: not between 0 and 1.
-    """
-    if not 0 < confidence < 1:
-        raise ExplanationError(f"confidence must lie between 0 and 1, not {confidence}")
-    tail = round((1 - confidence) / 2 * 100, 9)
-    return tail, 100 - tail
-
-
-def _check_threshold(threshold: Threshold | None, classes: Sequence[Scalar] | None) -> None:
-    if threshold is None:
-        return
-    if classes is not None:
-        raise ExplanationError("threshold is for regressions; this model is a classifier")
-    bounds = threshold if isinstance(threshold, tuple) else (threshold,)
-    if not all(math.isfinite(bound) for bound in bounds) or list(bounds) != sorted(set(bounds)):
-        raise ExplanationError(f"threshold must be a number, or two in rising order, not {threshold}")
-
-
-def _check_percentiles(percentiles: tuple[float, float]) -> None:
-    low, high = percentiles
-    if not (low == -math.inf or 0 < low <= 50) or not (high == math.inf or 50 <= high < 100):
-        raise ExplanationError(
-            f"percentiles must be (low, high) with 0 < low <= 50 <= high < 100, not {percentiles}"
-        )
-    if math.isinf(low) and math.isinf(high):
-        raise ExplanationError("percentiles: an interval needs at least one side")
 
 
 class CalibratedExplainer:
@@ -293,11 +193,13 @@ class CalibratedExplainer:
         if not len(encoded):
             raise ExplanationError("there are no rows to explain")
         unplaced = ~encoder.is_placed(encoded)
-        percentiles = question.percentiles or percentiles_of(CONFIDENCE)
         wanted = question.wanted(self.feature_names)
         unwanted = set(range(len(self.feature_names))).difference(wanted)
         hidden = [unwanted.union(np.flatnonzero(absent).tolist()) for absent in unplaced]
-        options: dict[str, Any] = {"low_high_percentiles": percentiles, "threshold": question.threshold}
+        options: dict[str, Any] = {
+            "low_high_percentiles": question.asked_percentiles,
+            "threshold": question.threshold,
+        }
         if question.kind != "fast":
             options["features_to_ignore"] = sorted(unwanted)
         with model.failures_as_they_are(), warnings.catch_warnings():
@@ -308,7 +210,7 @@ class CalibratedExplainer:
                     realign(explanation, [feature for feature in encoder.levelled if feature in wanted])
                 drop_rules(explanation, features)
             if question.conjunctions is not None:
-                self._join(list(told), question, percentiles)
+                self._join(list(told), question, question.conjunctions)
         memory.forget()
         is_quantity = self.classes is None and question.threshold is None
         converter = Converter(
@@ -324,15 +226,14 @@ class CalibratedExplainer:
             feature_names=self.feature_names,
             x_test=tuple(encoder.decode(row) for row in encoded),
             y_minmax=self._y_minmax,
-            low_high_percentiles=percentiles if is_quantity else None,
+            low_high_percentiles=question.asked_percentiles if is_quantity else None,
             y_threshold=question.threshold,
             focus_columns=tuple(wanted) if unwanted else None,
             build=lambda parent: [converter.explanation(parent, each) for each in told],
         )
         return explanations.filtered(question.filters)
 
-    def _join(self, told: Sequence[Any], question: Question, percentiles: tuple[float, float]) -> None:
-        assert question.conjunctions is not None  # noqa: S101  (for the type checker)
+    def _join(self, told: Sequence[Any], question: Question, wanted: Conjunctions) -> None:
         predict = self._ready()[0].explainer.prediction_orchestrator.predict_internal
         several = self.classes is not None and len(self.classes) > 2
 
@@ -340,11 +241,11 @@ class CalibratedExplainer:
             return predict(
                 rows,
                 threshold=question.threshold,
-                low_high_percentiles=percentiles,
+                low_high_percentiles=question.asked_percentiles,
                 classes=np.array(labels, dtype=int) if several else labels[0],
             )[:3]
 
-        joining.add(told, question.conjunctions, calibrate, first_only=several)
+        joining.add(told, wanted, calibrate, first_only=several)
 
     def measure(
         self, rows: pd.DataFrame, target: Sequence[Any] | pd.Series[Any], question: Question
@@ -358,7 +259,7 @@ class CalibratedExplainer:
             values, low, high, chosen = predict(
                 encoder.encode(rows),
                 threshold=question.threshold,
-                low_high_percentiles=question.percentiles or percentiles_of(CONFIDENCE),
+                low_high_percentiles=question.asked_percentiles,
             )
         memory.forget()
         values, low, high = np.asarray(values), np.asarray(low), np.asarray(high)

@@ -41,13 +41,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.explanations import filters, plots
+from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.encoding import Encoder
-from airflow_provider_cleartrace.explanations.models import (
-    KINDS,
-    CalibratedExplanation,
-    CalibratedExplanations,
-    Prediction,
-)
+from airflow_provider_cleartrace.explanations.models import KINDS, CalibratedExplanation, Prediction
 from airflow_provider_cleartrace.explanations.values import RAW, Condition, Estimate, Interval, Rule, Scalar
 
 _CONDITION = re.compile(r"f\d+ (<=|>=|<|>|=) (\S+)")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.filters import NAMES
-from airflow_provider_cleartrace.explanations.models import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.values import CONJUNCTION
 
 if TYPE_CHECKING:

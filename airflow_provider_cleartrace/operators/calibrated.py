@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer, Question
+    from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
     from airflow_provider_cleartrace.explanations.held_out import Reliability
+    from airflow_provider_cleartrace.explanations.question import Question
 
 BATCH_ROWS = 200
 """Rows explained together: some 10,000 to 50,000 predictions, which is what is held in memory."""
@@ -187,7 +188,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         from airflow_provider_cleartrace.explanations.conjunctions import (  # noqa: PLC0415  (loads numpy)
             Conjunctions,
         )
-        from airflow_provider_cleartrace.explanations.explainer import (  # noqa: PLC0415  (loads pandas)
+        from airflow_provider_cleartrace.explanations.question import (  # noqa: PLC0415  (loads numpy)
             Question,
             percentiles_of,
         )

@@ -17,7 +17,7 @@ from airflow_provider_cleartrace.storage.writing import TableWriter, table_write
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from airflow_provider_cleartrace.explanations.models import CalibratedExplanations
+    from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 
 PAYLOADS, RULES, MANIFEST, PLOTS = "payloads.jsonl", "rules.parquet", "manifest.json", "plots"
 

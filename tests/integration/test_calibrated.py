@@ -17,7 +17,8 @@ from sklearn.datasets import load_diabetes, load_wine
 from airflow_provider_cleartrace.api.errors import NotFoundError, ValidationError
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer, Question
+from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
+from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.schema import json_schema
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
 from airflow_provider_cleartrace.operators.calibrated import ClearTraceCalibratedExplainOperator

@@ -12,8 +12,9 @@ import pytest
 
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer, Question, percentiles_of
+from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
 from airflow_provider_cleartrace.explanations.predictions import RemoteClassifier, RemoteRegressor
+from airflow_provider_cleartrace.explanations.question import Question, percentiles_of
 from tests.unit.explanations.scenes import Scene, breast_cancer, diabetes, german_credit
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.explainer import Question
 from airflow_provider_cleartrace.explanations.filters import NAMES
+from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.values import Estimate
 from tests.unit.explanations.scenes import breast_cancer, diabetes, wine
 

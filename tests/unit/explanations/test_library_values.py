@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
-from airflow_provider_cleartrace.explanations.explainer import Question
+from airflow_provider_cleartrace.explanations.question import Question
 from tests.unit.explanations.scenes import Scene, breast_cancer, diabetes, german_credit, wine
 
 SCENES = {"breast cancer": breast_cancer, "wine": wine, "diabetes": diabetes, "german credit": german_credit}

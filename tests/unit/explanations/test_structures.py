@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.explainer import Question
-from airflow_provider_cleartrace.explanations.models import CalibratedExplanations
+from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.schema import json_schema
 from tests.unit.explanations.scenes import breast_cancer, diabetes, german_credit, wine
 
