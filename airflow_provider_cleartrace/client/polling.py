@@ -23,7 +23,7 @@ from airflow_provider_cleartrace.api.errors import (
     ValidationError,
 )
 from airflow_provider_cleartrace.api.models import StatusResult
-from airflow_provider_cleartrace.client.retry import Backoff, retry_after_of
+from airflow_provider_cleartrace.client.retry import MAX_RETRY_AFTER, Backoff, retry_after_of
 
 COMPLETED = "completed"
 FAILED = "failed"
@@ -163,13 +163,19 @@ class Poller:
         memory = memory or {}
         self._last_answer = memory.get("last_answer") or started
         self._unknown_since = memory.get("unknown_since")
+        #: Epoch seconds before which the service asked not to be looked at again.
+        self.not_before = memory.get("not_before") or started
         self._seen: tuple[str, float | None] | None = None
         self._changed = started
         self._only_pending = True
 
     def memory(self) -> dict[str, float | None]:
         """What a poller that continues the wait in another process has to know, in epoch seconds."""
-        return {"last_answer": self._last_answer, "unknown_since": self._unknown_since}
+        return {
+            "last_answer": self._last_answer,
+            "unknown_since": self._unknown_since,
+            "not_before": self.not_before,
+        }
 
     def on_status(self, status: StatusResult, now: float) -> Wait | Ended:
         """Judge a good answer."""
@@ -193,7 +199,9 @@ class Poller:
         silence = now - self._last_answer
         if silence >= self._patience.outage:
             return self._ended(Ending.LOST, f"no good answer for {silence:.0f} s, last: {error}", now)
-        return self._wait(now, retry_after_of(error), f"last answer: {error}")
+        asked = min(retry_after_of(error) or 0.0, MAX_RETRY_AFTER)
+        self.not_before = now + asked
+        return self._wait(now, asked, f"last answer: {error}")
 
     def _standstill(self, status: StatusResult, now: float) -> Ended | None:
         """The end of the wait for a job that does not move."""

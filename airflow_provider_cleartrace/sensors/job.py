@@ -72,15 +72,17 @@ class ClearTraceJobSensor(BaseSensorOperator):
                 started=memory.started(now) if memory else now,
                 memory=memory.of_poller(now) if memory else None,
             )
+        if now < self._poller.not_before:
+            return False
         with ClearTraceHook(self.cleartrace_conn_id).get_conn() as client:
             try:
                 status = client.run(look(client.session, self.model_id, self.job))
             except OuterProductError as error:
                 self.log.warning("look at %s of model %s failed: %s", self.job, self.model_id, error)
-                verdict = self._poller.on_error(error, now)
+                verdict = self._poller.on_error(error, time.time())
             else:
                 self.log.info("%s of model %s is %s", self.job, self.model_id, status.status)
-                verdict = self._poller.on_status(status, now)
+                verdict = self._poller.on_status(status, time.time())
             if memory:
                 memory.keep(self._poller.memory())
             if isinstance(verdict, Ended):

@@ -35,6 +35,8 @@ LOOK = "GET /v1/models/{model_id}/status"
 CANCEL = "DELETE /v1/models/{model_id}/job"
 SCHEMA = "GET /v1/models/{model_id}/schema"
 
+POKE_INTERVAL = 0.1
+
 POKES = 20
 """More looks than any row needs: a sensor that never ends is a failure, not a hang."""
 
@@ -133,7 +135,7 @@ class Scene:
     def sensor(self, **arguments: Any) -> ClearTraceJobSensor:
         """A sensor for the model that is trained already."""
         return ClearTraceJobSensor(
-            task_id="wait", model_id=self.trained, poke_interval=0.05, timeout=1e6, **arguments
+            task_id="wait", model_id=self.trained, poke_interval=POKE_INTERVAL, timeout=1e6, **arguments
         )
 
     def play(self, mode: Callable[[Scene], Any]) -> Any:
@@ -182,8 +184,11 @@ def reschedule(scene: Scene) -> Any:
     """A sensor that is a new process at each look."""
     first = dt.datetime.fromtimestamp(time.time(), dt.UTC)
     scene.task["ti"].get_first_reschedule_date = lambda _: first if REMEMBERS else None
-    looks = (scene.sensor(mode="reschedule").poke(scene.task) for _ in range(POKES))
-    return None if any(looks) else "never ended"
+    for _ in range(POKES):
+        if scene.sensor(mode="reschedule").poke(scene.task):
+            return None
+        time.sleep(POKE_INTERVAL)
+    return "never ended"
 
 
 def deferrable_sensor(scene: Scene) -> Any:

@@ -235,13 +235,10 @@ WAITING = [
     Row("the result is reset", lambda s: s.break_exchanges(SCHEMA, reset), modes=OPERATORS),
 ]
 
-UNPACED = "a sensor looks again after poke_interval, whatever the server asked for"
 UNBOUNDED = "a request's timeout bounds each read, not the whole answer"
 STALE_KEY = "only the triggerer reads the connection again after a 401"
 
 GAPS = {
-    "a look is turned away with 429 (poke)": UNPACED,
-    "a look is turned away with 429 (reschedule)": UNPACED,
     "a look trickles in longer than it may take": UNBOUNDED,
     "the key is rotated (blocking)": STALE_KEY,
     "the key is rotated (poke)": STALE_KEY,
@@ -254,6 +251,7 @@ NEED_MEMORY = {
     "the status stays unknown (reschedule)",
     "the job is never visible (reschedule)",
     "the outage lasts too long (reschedule)",
+    "a look is turned away with 429 (reschedule)",
 }
 """Below Airflow 3.3 each look of a rescheduled sensor is its first: only its own timeout ends the wait."""
 
