@@ -49,6 +49,8 @@ def draw(told: Any, rules: Mapping[str, Any]) -> bytes:
             "path": f"{folder}/",
             "show": False,
             "save_ext": [_EXTENSION],
+            # The library's newer drawing cuts long texts off.
+            "use_legacy": True,
         }
         values, texts = list(rules["value"]), list(rules["rule"])
         if kind == "AlternativeExplanation":
@@ -69,7 +71,6 @@ def draw(told: Any, rules: Mapping[str, Any]) -> bytes:
                 len(order),
                 texts,
                 idx=told.index,
-                use_legacy=True,
                 **common,
             )
         else:

@@ -14,7 +14,7 @@ from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.values import Estimate
 from tests.unit.explanations.scenes import breast_cancer, diabetes, wine
 
-ROWS = 15
+ROWS = 12
 Scenes = pytest.mark.parametrize(
     ("scene", "threshold"),
     [(breast_cancer, None), (wine, None), (diabetes, None), (diabetes, 140.0)],
@@ -22,7 +22,7 @@ Scenes = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("conjunctions", [None, Conjunctions(4, 2)], ids=["single", "joined"])
+@pytest.mark.parametrize("conjunctions", [None, Conjunctions(3, 2)], ids=["single", "joined"])
 @Scenes
 def test_each_filter_keeps_what_the_library_s_keeps(
     scene: Callable[[], Any], threshold: float | None, conjunctions: Conjunctions | None
@@ -33,7 +33,7 @@ def test_each_filter_keeps_what_the_library_s_keeps(
     )
     theirs = made.library("alternative", ROWS, **({} if threshold is None else {"threshold": threshold}))
     if conjunctions is not None:
-        theirs.add_conjunctions(4, 2)
+        theirs.add_conjunctions(3, 2)
     seen = set()
     for name in NAMES:
         for mine, its in zip(ours.filtered([name]), theirs, strict=True):
