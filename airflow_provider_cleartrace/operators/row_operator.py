@@ -160,6 +160,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         if published is not None:
             self.log.info("%s is there already, made of the same: kept", target.uri)
         else:
+            output.check_writable()
             published = self._run(settings, schema, source, plan, output, empty)
         return self._publication(context, source, output, published, empty)
 

@@ -135,6 +135,19 @@ class Output:
             self._tidy()
         return manifest
 
+    def check_writable(self) -> None:
+        """Make sure that the place takes files, before anything is asked for.
+
+        Raises:
+            StorageError: it does not; the message says why.
+        """
+        try:
+            with self.staging.folder.child(".started").create() as stream:
+                stream.write(b"started")
+        except StorageError as error:
+            reason = str(error).rpartition(": ")[2]
+            raise StorageError(f"{self.target.uri}: cannot be written: {reason}") from None
+
     def publish(self, parts: Sequence[Part], empty: pa.RecordBatch) -> Manifest:
         """Put the output into its place; what it replaces is gone afterwards.
 

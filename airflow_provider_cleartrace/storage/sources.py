@@ -207,6 +207,12 @@ class Source:
         return Block(block.first + skip, block.batch.slice(skip, keep)) if keep > 0 else None
 
 
+def split_range(data: str) -> tuple[str, int, int | None]:
+    """A path or URI, and the rows of it that are meant: from START up to, without, STOP (None: to the end)."""
+    match = _RANGE.search(data)
+    return (data[: match.start()], int(match[1]), int(match[2])) if match else (data, 0, None)
+
+
 def find_source(data: str, s3_client: S3ClientFactory = default_s3_client) -> Source:
     """Find the files behind a path or URI, which may end in ``#rows=START-STOP``.
 
@@ -217,9 +223,7 @@ def find_source(data: str, s3_client: S3ClientFactory = default_s3_client) -> So
     Raises:
         StorageError: there is nothing, or a file of another kind.
     """
-    match = _RANGE.search(data)
-    uri = data[: match.start()] if match else data
-    start, stop = (int(match[1]), int(match[2])) if match else (0, None)
+    uri, start, stop = split_range(data)
     if stop is not None and stop <= start:
         raise StorageError(f"{data}: an empty range of rows")
     root = locate(uri, s3_client)

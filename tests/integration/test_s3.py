@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.credentials import ReadOnlyCredentials
 from moto.server import ThreadedMotoServer
 
-from airflow_provider_cleartrace.operators.inference import ClearTraceExplainOperator
+from airflow_provider_cleartrace.operators.inference import (
+    ClearTraceExplainOperator,
+    ClearTracePredictOperator,
+)
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
 from airflow_provider_cleartrace.storage.errors import StorageError
-from airflow_provider_cleartrace.storage.locations import locate
+from airflow_provider_cleartrace.storage.locations import Location, locate
 from airflow_provider_cleartrace.storage.publishing import published
+from airflow_provider_cleartrace.storage.s3 import S3Access
 from tests.integration.airflow_tasks import context, run
+from tests.integration.row_server import RowServer, row_server
 
 CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
 BUCKET = "tables"
@@ -113,6 +122,141 @@ def test_other_bytes_under_the_same_key_are_another_model(s3: Any, data: str) ->
     second = run(lambda: fit(data), context("fit", run_id="versions"))
     assert first["fingerprint"] != second["fingerprint"]
     assert first["model_id"] != second["model_id"]
+
+
+class TestExports:
+    """The same promises on S3 as on a disk, with the cheap model of the row tests."""
+
+    @pytest.fixture
+    def server(self, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[RowServer]:
+        for key in keys(s3):
+            s3.delete_object(Bucket=BUCKET, Key=key)
+        with row_server({"x": {"dtype": "number"}}) as served:
+            told = {"conn_type": "cleartrace", "host": served.url, "password": "canary-key"}
+            monkeypatch.setenv("AIRFLOW_CONN_CLEARTRACE_DEFAULT", json.dumps(told))
+            rows = pa.table({"x": [float(number) for number in range(500)]})
+            for part in range(2):
+                sink = io.BytesIO()
+                pq.write_table(rows.slice(part * 250, 250), sink)
+                s3.put_object(Bucket=BUCKET, Key=f"rows/part-{part}.parquet", Body=sink.getvalue())
+            yield served
+
+    def predict(self, output: str, data: str = f"s3://{BUCKET}/rows/", **arguments: Any) -> dict[str, Any]:
+        operator = ClearTracePredictOperator(
+            task_id="t", model_id="m", data=data, output_uri=output, batch_rows=50, part_rows=100, **arguments
+        )
+        return dict(operator.execute(context()))
+
+    def read(self, s3: Any, output: str) -> list[float]:
+        """Predictions as a reader finds them who goes by the manifest of a folder."""
+        key = output.removeprefix(f"s3://{BUCKET}/")
+        names = [key]
+        if key.endswith("/"):
+            manifest = json.loads(s3.get_object(Bucket=BUCKET, Key=f"{key}_SUCCESS")["Body"].read())
+            names = [key + entry["name"] for entry in manifest["files"]]
+            assert sorted(names) == sorted(name for name in keys(s3) if name.startswith(f"{key}part-"))
+        bodies = [s3.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in names]
+        tables = [pq.read_table(io.BytesIO(body)) for body in bodies]
+        return [value for table in tables for value in table["prediction"].to_pylist()]
+
+    @pytest.mark.parametrize("name", ["o.parquet", "o/"])
+    def test_a_re_run_replaces_the_whole_and_leaves_nothing_else(
+        self, s3: Any, server: RowServer, name: str
+    ) -> None:
+        output = f"s3://{BUCKET}/out/{name}"
+        told = self.predict(output)
+        assert self.read(s3, output) == [number / 1000 for number in range(500)]
+        assert told["rows_written"] == 500
+        self.predict(output, data=f"s3://{BUCKET}/rows/#rows=0-150")
+        assert self.read(s3, output) == [number / 1000 for number in range(150)]
+        assert not [key for key in keys(s3) if ".tmp" in key]
+
+    def test_an_export_is_the_data_of_the_next_task(self, s3: Any, server: RowServer) -> None:
+        self.predict(f"s3://{BUCKET}/p/", columns=["*"])
+        s3.put_object(Bucket=BUCKET, Key="p/part-00009-000000000000.parquet", Body=b"left by somebody")
+        told = self.predict(
+            f"s3://{BUCKET}/q/", f"s3://{BUCKET}/p/", id_columns=["row"], filter=["prediction", "<", 0.1]
+        )
+        assert (told["rows"], told["rows_written"]) == (500, 100)
+
+    @pytest.mark.parametrize("name", ["o.parquet", "o/"])
+    def test_a_killed_task_leaves_the_old_output_or_none_and_the_next_try_completes(
+        self, s3: Any, server: RowServer, name: str
+    ) -> None:
+        output = f"s3://{BUCKET}/out/{name}"
+        self.predict(output, data=f"s3://{BUCKET}/rows/#rows=0-100")
+        program = (
+            "import sys\n"
+            "from tests.integration.test_s3 import TestExports\n"
+            "TestExports().predict(sys.argv[1])\n"
+        )
+        for request in (3, 9):
+            server.requests.clear()
+            process = subprocess.Popen([sys.executable, "-c", program, output])
+
+            def kill(_: str, __: Any, answer: Any, process: Any = process, request: int = request) -> Any:
+                if len(server.requests) >= request:
+                    process.kill()
+                return answer
+
+            server.fault = kill
+            process.wait()
+            assert self.read(s3, output) == [number / 1000 for number in range(100)]
+        server.fault = lambda _, __, answer: answer
+        server.requests.clear()
+        self.predict(output)
+        assert self.read(s3, output) == [number / 1000 for number in range(500)]
+        assert len(server.requests) < 10, "finished parts were reused"
+
+    def test_a_publication_that_was_cut_short_is_completed(
+        self, s3: Any, server: RowServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        output = f"s3://{BUCKET}/out/"
+        self.predict(output, data=f"s3://{BUCKET}/rows/#rows=0-100")
+        moved: list[str] = []
+        move = Location.move
+
+        def fail_at_the_third(self: Location, target: Location) -> None:
+            moved.append(target.uri)
+            if len(moved) == 3:
+                raise StorageError("the network is gone")
+            move(self, target)
+
+        monkeypatch.setattr(Location, "move", fail_at_the_third)
+        with pytest.raises(StorageError, match="network"):
+            self.predict(output)
+        assert "out/_SUCCESS" not in keys(s3)
+        server.requests.clear()
+        self.predict(output)
+        assert self.read(s3, output) == [number / 1000 for number in range(500)]
+        assert not server.requests, "all parts were there"
+
+    def test_a_denied_bucket_is_named_before_the_first_request(self, s3: Any, server: RowServer) -> None:
+        with pytest.raises(
+            StorageError, match=r"s3://no-such-bucket/o\.csv: cannot be written: no such bucket"
+        ):
+            self.predict("s3://no-such-bucket/o.csv")
+        assert not server.requests
+
+    def test_renewed_credentials_are_taken_up_in_the_middle_of_a_file(
+        self, s3: Any, server: RowServer
+    ) -> None:
+        body = bytes(range(256)) * 100_000
+        s3.put_object(Bucket=BUCKET, Key="in/large.bin", Body=body)
+        renewed = iter(range(10_000))
+
+        class Credentials:
+            def get_frozen_credentials(self) -> Any:
+                number = next(renewed) // 3
+                return ReadOnlyCredentials(f"id-{number}", "secret", "token", None)
+
+        client = boto3.client("s3")
+        client._request_signer._credentials = Credentials()
+        access = S3Access(lambda: client)
+        with access.open(f"{BUCKET}/in/large.bin") as stream:
+            stream.seek(1000)
+            assert stream.read() == body[1000:]
+        assert next(renewed) > 6
 
 
 def test_a_write_that_fails_leaves_the_old_object_and_no_other(s3: Any) -> None:
