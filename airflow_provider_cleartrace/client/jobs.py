@@ -22,6 +22,7 @@ from airflow_provider_cleartrace.client.exchange import Answer, Flow, pause
 from airflow_provider_cleartrace.client.polling import (
     COMPLETED,
     MISSING_GRACE,
+    UNFINISHED,
     Ended,
     Ending,
     Patience,
@@ -57,7 +58,8 @@ def submit(
     """Start a job exactly once.
 
     A submit whose answer was lost is repeated only under an id that the caller chose (``model_id``), and only
-    when the model's status shows that it had no effect; a job that did start is the answer.
+    when the model's status shows that it had no effect; a job that did start is the answer. A status that was
+    there before and may be the new job's as well, as a service without job names tells, is no such proof.
     """
     path_id = model_id if "{model_id}" in operation.path else None
     job = cast(str, operation.job)
@@ -73,7 +75,8 @@ def submit(
                 return models.JobResult(
                     model_id=model_id, status=found.status, message=found.message, job_id=found.job_id
                 )
-            if attempt == session.settings.max_retries or not is_transient(error):
+            in_doubt = found is not None and found.job is None and found.status in UNFINISHED
+            if in_doubt or attempt == session.settings.max_retries or not is_transient(error):
                 raise
             delay = REQUEST_BACKOFF.delay(attempt, retry_after_of(error))
         yield from pause(delay)

@@ -145,6 +145,14 @@ class TestSubmitOnce:
         run.run(fit(session(), FRAME, target="y", model_id="m", wait=False))
         assert run.sent().count("POST /v1/fit") == 2
 
+    @pytest.mark.parametrize("word", ["pending", "running"])
+    def test_a_word_that_was_there_before_proves_nothing(self, word: str) -> None:
+        unnamed = answer(200, {"model_id": "m", "status": word})
+        run = script(unnamed, LOST, unnamed)
+        with pytest.raises(TransportError):
+            run.run(fit(session(), FRAME, target="y", model_id="m", wait=False))
+        assert run.sent().count("POST /v1/fit") == 1
+
     def test_the_job_before_is_not_taken_for_the_lost_one(self) -> None:
         old = {"model_id": "m", "status": "completed", "job": "segment", "job_id": "1"}
         new = old | {"status": "running", "job_id": "2"}
