@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -212,10 +213,11 @@ class Bench:
     def assert_no_secret_is_written(self, control: str) -> None:
         """Search all files and tables for the secrets, and for a text that logs and database do hold."""
         written = Written([self.stack.folder, *self.database.folders], self.database)
-        assert written.secrets(self._secrets()) == []
-        places = written.places_of(control)
-        assert any(place.endswith(".log") for place in places)
-        assert {TABLES, str(self.stack.airflow_home / "airflow.db")} & places
+        found = written.secrets(self._secrets())
+        assert not found, found
+        names = {Path(place).name for place in written.places_of(control)}
+        assert any(name.endswith(".log") for name in names), names
+        assert any(name == TABLES or name.startswith("airflow.db") for name in names), names
 
     def _secrets(self) -> dict[str, str]:
         return {"the API key": self.stack.cleartrace_key, "the teacher's password": TEACHER_PASSWORD}
