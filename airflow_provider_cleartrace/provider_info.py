@@ -51,7 +51,7 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
 
 _PACKAGE = "airflow_provider_cleartrace"
 _OPERATOR_MODULES = [
-    f"{_PACKAGE}.operators.{name}" for name in ("training", "inference", "analysis", "calibrated")
+    f"{_PACKAGE}.operators.{name}" for name in ("training", "inference", "analysis", "calibrated", "report")
 ]
 
 _ASSET_URIS = [
@@ -91,7 +91,10 @@ PROVIDER_INFO: dict[str, Any] = {
         }
         for name in ("fit", "distill")
     ],
-    "extra-links": [f"{_PACKAGE}.links.model.ClearTraceModelLink"],
+    "extra-links": [
+        f"{_PACKAGE}.links.model.ClearTraceModelLink",
+        f"{_PACKAGE}.links.report.ClearTraceReportLink",
+    ],
     "asset-uris": _ASSET_URIS,
     "dataset-uris": _ASSET_URIS,
     "connection-types": [

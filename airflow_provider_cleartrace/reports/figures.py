@@ -1,0 +1,59 @@
+"""Numbers as they are shown: the text for people, the value for machines beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A number in a report; HTML keeps its exact value in a ``data`` element, which the JSON has as well."""
+
+    value: float
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __html__(self) -> str:
+        """As HTML, for templates that escape everything else."""
+        return f'<data value="{self.value!r}">{self.text}</data>'
+
+
+def number(value: float | None) -> Shown | str:
+    """A count in full, another number to four digits, with separators for thousands."""
+    if value is None:
+        return NONE
+    if isinstance(value, int) or (abs(value) >= 1000 and float(value).is_integer()):
+        return Shown(value, _signed_well(f"{value:,.0f}"))
+    return Shown(value, _signed_well(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"))
+
+
+def decimal(value: float | None) -> Shown | str:
+    """Three decimals, so that a column of them lines up."""
+    return NONE if value is None else Shown(value, _signed_well(f"{value:.3f}"))
+
+
+def percent(value: float | None) -> Shown | str:
+    """A share of 1 as a percentage with one decimal."""
+    return NONE if value is None else Shown(value, _signed_well(f"{value:.1%}"))
+
+
+def signed(value: float | None) -> Shown | str:
+    """Three significant digits with the sign always."""
+    if value is None:
+        return NONE
+    digits = f"{value:+.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:+.1e}"
+    return Shown(value, _signed_well(digits if abs(value) < 1000 else f"{value:+,.0f}"))
+
+
+def points(value: float | None) -> Shown | str:
+    """A difference of two shares in percentage points."""
+    return NONE if value is None else Shown(value, _signed_well(f"{value * 100:+.1f} pp"))
+
+
+def _signed_well(text: str) -> str:
+    return text.replace("-", MINUS, 1) if text.startswith("-") else text

@@ -1,0 +1,157 @@
+"""Reads the files that a run produced into the facts of one report, a batch of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_cleartrace.reports.analyses import read_narrative, read_segments
+from airflow_provider_cleartrace.reports.calibrated import read_calibrated
+from airflow_provider_cleartrace.reports.errors import ReportError
+from airflow_provider_cleartrace.reports.explained import (
+    Explained,
+    global_drivers,
+    read_explained,
+    row_details,
+    row_values,
+)
+from airflow_provider_cleartrace.reports.facts import Report, Run, Source
+from airflow_provider_cleartrace.reports.layout import layout_of
+from airflow_provider_cleartrace.reports.model_card import model_facts
+from airflow_provider_cleartrace.reports.predictions import chosen_rows, describe, read_scores
+from airflow_provider_cleartrace.reports.scenarios import read_scenarios
+from airflow_provider_cleartrace.reports.tables import Table, numbers
+from airflow_provider_cleartrace.storage.locations import locate
+from airflow_provider_cleartrace.storage.s3 import S3ClientFactory, default_s3_client
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Paths and URIs of what a run produced; whatever is None has no section in the report.
+
+    Attributes:
+        predictions: what a Predict task wrote.
+        explanations: what an Explain task wrote, wide or long.
+        scenarios: what a Scenario task wrote.
+        segments: the JSON of a Segment task.
+        narrative: the file of a Narrative task, or its text.
+        calibrated: the folder of a CalibratedExplain task.
+        data: the rows that all of it is about, for the values of the rows shown and for the fingerprint.
+        rows: identities of the rows to show; by default those of the highest, median and lowest prediction.
+        id_columns: columns that identify a row; by default the first of each file.
+        raw_gradient: whether drivers are gradients, as Explain writes them by default.
+    """
+
+    predictions: str | None = None
+    explanations: str | None = None
+    scenarios: str | None = None
+    segments: str | None = None
+    narrative: str | None = None
+    calibrated: str | None = None
+    data: str | None = None
+    rows: Sequence[str] = ()
+    id_columns: Sequence[str] = ()
+    raw_gradient: bool = True
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known without a file.
+
+    Attributes:
+        model_id: the model.
+        schema: what its server tells of it.
+        shares: its features with their shares of the sensitivity; empty where nobody asked.
+        title: of the report.
+        made_at: when, in ISO 8601 with its offset.
+        provider_version: of this package.
+        server: where the model lives.
+        run: the task that makes the report.
+    """
+
+    model_id: str
+    schema: Mapping[str, Any]
+    shares: Sequence[tuple[str, float]]
+    title: str
+    made_at: str
+    provider_version: str
+    server: str | None = None
+    run: Run | None = None
+
+
+def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client) -> Report:
+    """The facts of a report; memory grows by 8 bytes for each row of predictions.
+
+    Raises:
+        ReportError: a file is not what it is given as.
+        StorageError: a file cannot be read.
+    """
+    model = model_facts(known.model_id, known.schema, known.server)
+    features = [str(name) for name in known.schema.get("feature_names") or ()]
+    asked = list(dict.fromkeys(map(str, inputs.rows)))
+    told: dict[str, Any] = {}
+    explained: Explained | None = None
+    if inputs.explanations:
+        table = Table(inputs.explanations, s3)
+        layout = layout_of(table, features, inputs.id_columns)
+        if not layout.has_drivers:
+            raise ReportError(f"{table.uri}: no drivers; give a file of predictions as predictions")
+        scores = read_scores(table, layout, asked)
+        chosen = chosen_rows(scores, asked)
+        explained = read_explained(table, layout, chosen)
+        names = {position: own["identity"] for position, own in explained.chosen.items()}
+        values = row_values(Table(inputs.data, s3), layout, names, features) if inputs.data else {}
+        told["predictions"] = describe(scores, layout, model.task)
+        told["rows"] = row_details(explained, chosen, scores, layout, values)
+        told["reasons"] = explained.reasons()
+    if inputs.predictions:
+        table = Table(inputs.predictions, s3)
+        layout = layout_of(table, features, inputs.id_columns)
+        told["predictions"] = describe(read_scores(table, layout), layout, model.task)
+    if inputs.scenarios:
+        told["scenarios"] = read_scenarios(Table(inputs.scenarios, s3), inputs.id_columns, asked)
+    if inputs.segments:
+        told["segments"] = read_segments(locate(inputs.segments, s3))
+    if inputs.calibrated:
+        told["calibrated"] = read_calibrated(locate(inputs.calibrated, s3), asked)
+    if inputs.narrative:
+        told["narrative"] = read_narrative(inputs.narrative, s3)
+    return Report(
+        title=known.title,
+        made_at=known.made_at,
+        provider_version=known.provider_version,
+        run=known.run,
+        raw_gradient=inputs.raw_gradient,
+        model=model,
+        drivers=global_drivers(known.shares, explained),
+        sources=_sources(inputs, s3),
+        **told,
+    )
+
+
+def read_shares(uri: str, s3: S3ClientFactory = default_s3_client) -> list[tuple[str, float]]:
+    """The drivers that an Interpret task wrote: columns ``feature`` and ``share``."""
+    shares: list[tuple[str, float]] = []
+    for batch in Table(uri, s3).batches(["feature", "share"]):
+        names = map(str, batch.column("feature").to_pylist())
+        shares += zip(names, numbers(batch, ["share"], uri)[:, 0].tolist(), strict=True)
+    return shares
+
+
+def _sources(inputs: Inputs, s3: S3ClientFactory) -> tuple[Source, ...]:
+    """The inputs with the identity of their content."""
+    tables = ("data", "predictions", "explanations", "scenarios")
+    listed = [
+        Source(role=role, uri=uri, fingerprint=Table(uri, s3).fingerprint)
+        for role in tables
+        if (uri := getattr(inputs, role))
+    ]
+    if inputs.segments:
+        place = locate(inputs.segments, s3)
+        listed.append(Source(role="segments", uri=place.uri, fingerprint=place.fingerprint()))
+    if inputs.calibrated:
+        place = locate(inputs.calibrated, s3)
+        payloads = place.child("payloads.jsonl")
+        listed.append(Source(role="calibrated", uri=place.uri, fingerprint=payloads.fingerprint()))
+    return tuple(listed)
