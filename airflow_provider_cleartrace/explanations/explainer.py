@@ -211,6 +211,7 @@ class CalibratedExplainer:
                 drop_rules(explanation, features)
             if question.conjunctions is not None:
                 self._join(list(told), question, question.conjunctions)
+            boundaries = np.asarray(wrapped.explainer.rule_boundaries(encoded), dtype=float)
         memory.forget()
         is_quantity = self.classes is None and question.threshold is None
         converter = Converter(
@@ -218,6 +219,7 @@ class CalibratedExplainer:
             self.classes,
             unplaced,
             hidden,
+            boundaries,
             with_conjunctions=question.conjunctions is not None,
         )
         explanations = CalibratedExplanations(

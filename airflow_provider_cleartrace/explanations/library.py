@@ -109,6 +109,7 @@ class Converter:
         classes: the labels of a classifier; None for a regression.
         unplaced: (n, d): where a row's value has no place in the calibration data.
         hidden: for each row the features that no rule is told of.
+        boundaries: (n, d, 2): the borders of the bin that each value lies in.
         with_conjunctions: whether conjunctions were added.
     """
 
@@ -118,6 +119,7 @@ class Converter:
         classes: Sequence[Scalar] | None,
         unplaced: NDArray[np.bool_],
         hidden: Sequence[set[int]],
+        boundaries: NDArray[np.float64],
         *,
         with_conjunctions: bool,
     ) -> None:
@@ -125,6 +127,7 @@ class Converter:
         self._classes = classes
         self._unplaced = unplaced
         self._hidden = hidden
+        self._boundaries = boundaries
         self._with_conjunctions = with_conjunctions
 
     def explanation(self, parent: CalibratedExplanations, told: Any) -> CalibratedExplanation:
@@ -162,7 +165,7 @@ class Converter:
         hidden = self._hidden[told.index]
         # A fast explanation computes all of its rules again, whichever were dropped.
         rules = [
-            self._rule(raw, index, row)
+            self._rule(raw, index, row, self._borders(told, parent.kind))
             for index, features in enumerate(raw["feature"])
             if hidden.isdisjoint(np.atleast_1d(features).tolist())
         ]
@@ -173,7 +176,12 @@ class Converter:
             dataclasses.replace(rule, filters=member) for rule, member in zip(rules, memberships, strict=True)
         ]
 
-    def _rule(self, raw: Mapping[str, Any], index: int, row: Any) -> Rule:
+    def _borders(self, told: Any, kind: str) -> Mapping[str, Any]:
+        """By operator, for each feature the border of the row's bin that the operator speaks of."""
+        low, high = self._boundaries[told.index].T
+        return {"<": low, ">": high} if kind == "alternative" else {">": low, "<=": high}
+
+    def _rule(self, raw: Mapping[str, Any], index: int, row: Any, borders: Mapping[str, Any]) -> Rule:
         features = np.atleast_1d(raw["feature"][index]).astype(int).tolist()
         sampled = raw["sampled_values"][index]
         if len(features) == 1:
@@ -181,7 +189,7 @@ class Converter:
         columns = [self._encoder.columns[feature] for feature in features]
         return Rule(
             conditions=tuple(
-                self._condition(text, feature, row)
+                self._condition(text, feature, row, borders)
                 for text, feature in zip(raw["rule"][index].split(_AND), features, strict=True)
             ),
             weight=_estimate(*(raw[name][index] for name in ("weight", "weight_low", "weight_high"))),
@@ -196,14 +204,15 @@ class Converter:
             ),
         )
 
-    def _condition(self, text: str, feature: int, row: Any) -> Condition:
+    def _condition(self, text: str, feature: int, row: Any, borders: Mapping[str, Any]) -> Condition:
         name, column = self._encoder.names[feature], self._encoder.columns[feature]
         parsed = _CONDITION.fullmatch(text)
         if parsed is None:
             return Condition(name, feature, RAW, column.decode(row[feature]), name)
         sign, raw = parsed.groups()
         value, shown = column.boundary(raw)
-        return Condition(name, feature, _OPERATORS.get(sign, sign), value, f"{name} {sign} {shown}")
+        whole = value if sign not in borders else column.decode(float(borders[sign][feature]))
+        return Condition(name, feature, _OPERATORS.get(sign, sign), value, f"{name} {sign} {shown}", whole)
 
     def _conditions_of(self, told: Any, kind: str) -> list[str]:
         if kind == "fast":
@@ -211,7 +220,7 @@ class Converter:
         row = np.asarray(told.x_test, dtype=float)
         placed = ~self._unplaced[told.index]
         return [
-            self._condition(text, feature, row).text if placed[feature] else self._encoder.names[feature]
+            self._condition(text, feature, row, {}).text if placed[feature] else self._encoder.names[feature]
             for feature, text in enumerate(told.conditions)
         ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.filters import NAMES
-from airflow_provider_cleartrace.explanations.values import CONJUNCTION
+from airflow_provider_cleartrace.explanations.values import CONJUNCTION, Condition
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,8 +35,8 @@ def rule_rows(
 ) -> list[dict[str, Any]]:
     """One row for each rule, under its row's identity.
 
-    A condition's ``value`` is told as text, whichever type it has; of a conjunction it is null, and ``rule``
-    tells all. The filter flags are null unless the rules are alternatives.
+    A condition's ``value`` is whole and told as text, whichever type it has; of a conjunction it is null, and
+    ``rule`` tells all. The filter flags are null unless the rules are alternatives.
     """
     return list(_rows(explanations, identities))
 
@@ -54,7 +54,7 @@ def _rows(
                 "rule": rule.text,
                 "features": list(rule.features),
                 "operator": CONJUNCTION if single is None else single.operator,
-                "value": None if single is None or single.value is None else str(single.value),
+                "value": _compared(single),
                 "weight": rule.weight.value,
                 "weight_low": rule.weight.interval.low,
                 "weight_high": rule.weight.interval.high,
@@ -64,3 +64,11 @@ def _rows(
                 "conjunctive": rule.is_conjunctive,
                 **{f"is_{name}": name in rule.filters if judged else None for name in NAMES},
             }
+
+
+def _compared(condition: Condition | None) -> str | None:
+    """What a condition compares its feature with; of a fast rule the row's own value."""
+    if condition is None:
+        return None
+    value = condition.value if condition.boundary is None else condition.boundary
+    return None if value is None else str(value)

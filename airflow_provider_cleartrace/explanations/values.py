@@ -54,13 +54,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``feature operator value``; of a fast explanation the feature alone, with the row's value."""
+    """``feature operator value``; of a fast explanation the feature alone, with the row's value.
+
+    ``value`` and ``text`` show a quantity with two decimals; ``boundary`` is the whole number.
+    """
 
     feature: str
     feature_index: int
     operator: str
     value: Scalar
     text: str
+    boundary: Scalar = None
 
     def to_json(self) -> dict[str, Any]:
         """The condition of a payload."""
@@ -134,7 +138,8 @@ class Rule:
         """All of the rule."""
         return {
             "conditions": [
-                condition.to_json() | {"feature_index": condition.feature_index}
+                condition.to_json()
+                | {"feature_index": condition.feature_index, "boundary": condition.boundary}
                 for condition in self.conditions
             ],
             "weight": self.weight.to_json(),

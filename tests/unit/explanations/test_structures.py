@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from typing import Any
 
 import jsonschema
@@ -127,6 +128,17 @@ def test_conjunctions_are_told_by_their_parts() -> None:
             assert condition["text"] == " & ".join(part["text"] for part in condition["conditions"])
             assert condition["feature"] == [part["feature"] for part in condition["conditions"]]
     assert sizes == {2, 3}
+
+
+@pytest.mark.parametrize("kind", ["factual", "alternative"])
+def test_a_boundary_is_told_whole_where_its_text_has_two_decimals(kind: Any) -> None:
+    meets = {"<": operator.lt, "<=": operator.le, ">": operator.gt}
+    for explanation in told_of(diabetes, Question(kind=kind), 8):
+        for rule in explanation.feature_rules:
+            (condition,) = rule.conditions
+            assert condition.value == pytest.approx(condition.boundary, abs=0.005)
+            values = rule.feature_value if kind == "factual" else rule.sampled_values[0]
+            assert all(meets[condition.operator](value, condition.boundary) for value in values)
 
 
 def test_features_are_left_out_of_rules_and_their_predictions_are_not_asked_for() -> None:
