@@ -1,8 +1,15 @@
-"""An input cut into ranges of rows, for one mapped task each."""
+"""An input cut into ranges of rows for one mapped task each, and their outputs made one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
+from airflow_provider_cleartrace.operators.manifest import manifest
+from airflow_provider_cleartrace.storage.combining import PartitionOutput, combine
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.sources import find_source
 
 
@@ -28,3 +35,63 @@ def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[
         raise ValueError(f"rows must be at least 1, not {rows}")
     total = find_source(data, s3_client_factory(aws_conn_id)).count()
     return [f"{data}#rows={start}-{min(start + rows, total)}" for start in range(0, total, rows)]
+
+
+def publish_partitions(
+    output_uri: str,
+    *,
+    cut: Sequence[str],
+    made: Iterable[Mapping[str, Any]],
+    aws_conn_id: str | None = None,
+) -> dict[str, Any]:
+    """Publish one ``_SUCCESS`` manifest for the outputs of all partitions, once all of them are there.
+
+    From then on ``output_uri`` is one output: as ``data`` of another task it is read in the order of ``cut``.
+
+    Args:
+        output_uri: The folder below which each partition has a folder of its own.
+        cut: The partitions that must be there: what was given to ``.expand(data=...)``.
+        made: What the mapped tasks returned.
+        aws_conn_id: The connection for ``s3://``; None uses boto3's own credential chain.
+
+    Returns:
+        A manifest with ``rows`` and the other counts summed up, ``partitions``, ``files`` and ``bytes``.
+
+    Raises:
+        StorageError: a partition has no output or two, or one that is not what its task made; then nothing
+            is published.
+    """
+    client = s3_client_factory(aws_conn_id)
+    by_data: dict[str, Mapping[str, Any]] = {}
+    for told in made:
+        if by_data.setdefault(told["data"], told) is not told:
+            raise StorageError(f"{output_uri}: two tasks had the partition {told['data']}")
+    if not cut:
+        raise StorageError(f"{output_uri}: there are no partitions")
+    if missing := [data for data in cut if data not in by_data]:
+        raise StorageError(
+            f"{output_uri}: {len(missing)} of {len(cut)} partitions have no output, such as {missing[0]}"
+        )
+    if strange := [data for data in by_data if data not in set(cut)]:
+        raise StorageError(f"{output_uri}: {strange[0]} is none of the {len(cut)} partitions")
+    outputs = [
+        PartitionOutput(data, locate(by_data[data]["output_uri"], client), by_data[data]["fingerprint"])
+        for data in cut
+    ]
+    root = locate(output_uri, client)
+    published = combine(root, outputs)
+    counts = published.counts
+    own = {"rows_in", "rows_out", "rows_filtered", "rows_rejected"}
+    return manifest(
+        model_id=published.made_by["model_id"],
+        output_uri=root.uri,
+        partitions=len(outputs),
+        rows=counts["rows_in"],
+        rows_filtered=counts.get("rows_filtered", 0),
+        rows_rejected=counts["rows_rejected"],
+        rows_written=sum(file.rows for file in published.files),
+        files=len(published.files),
+        bytes=sum(file.bytes for file in published.files),
+        fingerprint=published.fingerprint,
+        **{name: count for name, count in counts.items() if name not in own},
+    )

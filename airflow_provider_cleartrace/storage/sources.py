@@ -208,7 +208,7 @@ class Source:
 
 
 def split_range(data: str) -> tuple[str, int, int | None]:
-    """A path or URI, and the rows of it that are meant: from START up to, without, STOP (None: to the end)."""
+    """A path or URI, and which of its rows are meant: from START to before STOP (None: to the end)."""
     match = _RANGE.search(data)
     return (data[: match.start()], int(match[1]), int(match[2])) if match else (data, 0, None)
 

@@ -36,6 +36,10 @@ COMPONENTS = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 
+#: An executor that hands tasks over to Celery needs workers, each started with a name of its own.
+CELERY_WORKER = "celery-worker"
+STARTED_BY_NAME = {CELERY_WORKER: ("celery", "worker", "--skip-serve-logs")}
+
 #: A stack answers for its own settings: whatever the shell says about Airflow or ClearTrace would reach into
 #: another installation (its database, its keys). Unwritten bytecode costs each process 2 to 3 s.
 FOREIGN_PREFIXES = ("AIRFLOW", "_AIRFLOW", "CLEARTRACE", "OUTERPRODUCT", "PYTHONDONTWRITEBYTECODE")
@@ -118,7 +122,7 @@ class Stack:
         if component == CLEARTRACE_LOCAL:
             self._processes.start(name, self._cleartrace_command, self._cleartrace_environment)
         else:
-            self._start_airflow(name, *COMPONENTS[component], *flags)
+            self._start_airflow(name, *(COMPONENTS | STARTED_BY_NAME)[component], *flags)
 
     def kill(self, name: str) -> None:
         """End a component without a chance to tidy up; it is not missed by :meth:`check`."""
