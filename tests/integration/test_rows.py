@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -253,9 +254,8 @@ class TestFilters:
         for source in (data, str(tmp_path / "rows.csv")):
             parts = partitions(source, rows=300)
             assert len(parts) == 4
-            with ThreadPoolExecutor(4) as pool:
-                outputs = [tmp_path / f"{index}.parquet" for index in range(4)]
-                told = list(pool.map(predict, parts, outputs))
+            outputs = [tmp_path / f"{index}.parquet" for index in range(4)]
+            told = [predict(part, output) for part, output in zip(parts, outputs, strict=True)]
             assert [entry["rows"] for entry in told] == [300, 300, 300, 100]
             rows = pd.concat([read(output) for output in outputs])
             assert rows["row"].tolist() == list(range(ROWS))
@@ -507,6 +507,21 @@ class TestPublication:
         assert predict(data, where, if_exists="skip") == first
         assert not server.requests
         assert predict(f"{data}#rows=0-10", where, if_exists="skip")["rows"] == 10
+
+    def test_ten_map_indexes_and_two_dates_in_parallel_never_touch_each_other(
+        self, server: RowServer, data: str, tmp_path: Path
+    ) -> None:
+        parts = partitions(data, rows=100)
+        places = [
+            f"{tmp_path}/out/{date}/{index}/" for date in ("2026-01-01", "2026-01-02") for index in range(10)
+        ]
+        with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+            told = list(pool.map(predict, parts * 2, places))
+        assert [entry["rows_written"] for entry in told] == [100] * 20
+        for date in ("2026-01-01", "2026-01-02"):
+            written = [read(tmp_path / "out" / date / str(index)) for index in range(10)]
+            assert pd.concat(written)["prediction"].tolist() == PREDICTED
+        assert not list((tmp_path / "out").rglob("*.tmp"))
 
     def test_a_folder_with_other_files_is_left_alone(
         self, server: RowServer, data: str, tmp_path: Path
