@@ -102,6 +102,9 @@ class RulesFolder:
         self.plotted.append(name)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Say that the output is whole."""
+        """Remove what an earlier output had more, and say that this one is whole."""
+        for name in self.folder.names():
+            if name.startswith(f"{PLOTS}/") and name not in self.plotted:
+                self.folder.child(name).delete()
         text = json.dumps(manifest, sort_keys=True, indent=1, ensure_ascii=False)
         publish_bytes(self.folder.child(MANIFEST), text.encode())

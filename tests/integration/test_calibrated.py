@@ -173,6 +173,10 @@ class TestOutput:
         for name in told["plots"]:
             assert b"<svg" in (Path(files["output_uri"]) / name).read_bytes()
 
+        again = run(files, plots=[3], held_out=0)
+        assert [path.name for path in (Path(files["output_uri"]) / "plots").iterdir()] == ["row-3.svg"]
+        assert again["plots"] == ["plots/row-3.svg"]
+
     def test_missing_numbers_and_unknown_levels_get_a_prediction_and_no_rule(
         self, files: dict[str, Any], tmp_path: Path
     ) -> None:
