@@ -29,6 +29,7 @@ MODULES = (
     "airflow_provider_cleartrace.operators.inference",
     "airflow_provider_cleartrace.operators.analysis",
     "airflow_provider_cleartrace.operators.calibrated",
+    "airflow_provider_cleartrace.operators.compare",
     "airflow_provider_cleartrace.operators.report",
     "airflow_provider_cleartrace.sensors.job",
     "airflow_provider_cleartrace.triggers.job",
