@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import StatusResult
@@ -41,6 +42,10 @@ CANCEL_TIMEOUT = 10.0
 
 HEARTBEAT = 600.0
 """Seconds after which a wait says that it still waits."""
+
+
+_cancelling: set[asyncio.Task[None]] = set()
+"""Cancellations under way: the event loop itself would not keep them alive."""
 
 
 class ClearTraceJobTrigger(BaseTrigger):
@@ -137,10 +142,23 @@ class ClearTraceJobTrigger(BaseTrigger):
         )
 
     async def on_kill(self) -> None:
-        """Cancel the job, as somebody has ended the waiting task: only then does Airflow (3.3+) call this."""
+        """Cancel the job, as somebody has ended the waiting task (Airflow 3.3+).
+
+        Airflow 3.3 repeats its own cancellation with every second that this takes, which would end the
+        request before its answer; the job is therefore cancelled by a task of its own.
+        """
         if not self.cancel_on_kill:
             return
+        cancelling = asyncio.create_task(self._cancel_unless_deferred())
+        _cancelling.add(cancelling)
+        cancelling.add_done_callback(_cancelling.discard)
+        await asyncio.shield(cancelling)
+
+    async def _cancel_unless_deferred(self) -> None:
         try:
+            if await self._still_deferred():
+                log.info("%s of model %s: its task waits on, elsewhere", self.job, self.model_id)
+                return
             async with borrow(self.cleartrace_conn_id) as shared:
                 settings, transport = await shared.ready()
                 looking = dataclasses.replace(settings, timeout=CANCEL_TIMEOUT, max_retries=1)
@@ -155,6 +173,22 @@ class ClearTraceJobTrigger(BaseTrigger):
             return
         fate = "cancelled" if stopped else "left running: the service has no cancel"
         log.info("%s of model %s: %s", self.job, self.model_id, fate)
+
+    async def _still_deferred(self) -> bool:
+        """Whether the task waits, and so nobody ended it.
+
+        Airflow 3.3 calls :meth:`on_kill` also where a triggerer was silent for so long that another one took
+        its triggers over (apache/airflow #73454).
+        """
+        ti: Any = self.task_instance
+        if ti is None:
+            return False
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415  (Airflow 3 alone)
+
+        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        return "deferred" in states.get(ti.run_id, {}).values()
 
     def wait(self, settings: Settings) -> Flow[Ended]:
         """The wait itself, the same for an event loop and for a worker that blocks."""
