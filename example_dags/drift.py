@@ -46,7 +46,7 @@ def drift() -> None:
         )
 
     champion = explained("champion", {"mode": "fast", "n_hyperopt_steps": 1, "random_state": 42})
-    challenger = explained("challenger", {"n_hyperopt_steps": 8, "random_state": 7})
+    challenger = explained("challenger", {"mode": "fast", "n_hyperopt_steps": 4, "random_state": 7})
 
     # [START compare]
     compare = ClearTraceCompareOperator(

@@ -66,7 +66,7 @@ def ranks(values: Floats) -> Floats:
     import numpy as np  # noqa: PLC0415  (loads where figures are computed, never with a DAG)
     import pandas as pd  # noqa: PLC0415
 
-    return pd.Series(values).rank(ascending=False).to_numpy(dtype=np.float64)
+    return np.asarray(pd.Series(values).rank(ascending=False), dtype=np.float64)
 
 
 def rank_correlation(reference: Floats, current: Floats) -> float:

@@ -53,20 +53,21 @@ class RuleBook:
             for rule in self.rules
         )
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Take the rules of a batch.
+    def add(self, batch: pa.RecordBatch) -> list[set[Rule]]:
+        """Take the rules of a batch; gives those of each row.
 
         Raises:
             ComparisonError: there are too many different ones.
         """
-        for own in row_rules(batch, self._uri):
-            self.rows += bool(own)
-            self.rules |= own
+        told = list(row_rules(batch, self._uri))
+        self.rows += sum(map(bool, told))
+        self.rules.update(*told)
         if len(self.rules) > MAX_RULES:
             raise ComparisonError(
                 f"{self._uri}: more than {MAX_RULES} different rules; explain with fewer rules a row"
                 " (rule_kwargs), or without"
             )
+        return told
 
 
 class RuleMatches:
@@ -92,8 +93,7 @@ class RuleMatches:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count a batch."""
-        self.own.add(batch)
-        self.sharing += sum(not self._book.rules.isdisjoint(own) for own in row_rules(batch, self._uri))
+        self.sharing += sum(not self._book.rules.isdisjoint(own) for own in self.own.add(batch))
         if self._by_values:
             self.matched += int(self._holds(batch).sum())
 

@@ -49,7 +49,7 @@ def tally(
     layout: Layout,
     *,
     predictions: Callable[[Floats], None],
-    rows: Callable[[pa.RecordBatch], None] | None = None,
+    rows: Callable[[pa.RecordBatch], object] | None = None,
     columns: tuple[str, ...] = (),
 ) -> Tally:
     """Read an output once.

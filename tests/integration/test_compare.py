@@ -25,6 +25,7 @@ from tests.integration.local_server import LocalServer
 
 CREDIT = ROOT / "example_dags" / "data" / "german_credit.csv"
 TARGET = "good_credit"
+DAGS = ROOT / "tests" / "integration" / "dags"
 CHAMPION, CHALLENGER = "compare-champion", "compare-challenger"
 
 Run = tuple[dict[str, list[Any]], dict[str, Any]]
@@ -38,6 +39,7 @@ def models(local_server: LocalServer) -> tuple[str, str]:
     credit = pd.read_csv(CREDIT)
     with ClearTrace(local_server.base_url, local_server.api_key, poll_interval=0.05) as client:
         client.fit(credit[:500], target=TARGET, model_id=CHAMPION, mode="fast", n_hyperopt_steps=1)
+        client.segment(min_clusters=3, max_clusters=4, n_search_steps=2)
         client.fit(credit, target=TARGET, model_id=CHALLENGER, n_hyperopt_steps=2, random_state=7)
     return CHAMPION, CHALLENGER
 
@@ -281,15 +283,20 @@ def run_of(airflow: Airflow, *tasks: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory, local_server: LocalServer) -> Run:
-    """What became of each task of the DAG."""
-    airflow = Airflow(
-        tmp_path_factory.mktemp("drifting"), local_server, ROOT / "tests" / "integration" / "dags"
-    )
+def home(tmp_path_factory: pytest.TempPathFactory, local_server: LocalServer) -> Path:
+    """The home of an Airflow with a database and the files that are compared."""
+    airflow = Airflow(tmp_path_factory.mktemp("drifting"), local_server, DAGS)
     airflow("db", "migrate")
     airflow.output.mkdir()
     for name, mean in (("reference", 0), ("same", 0), ("moved", 1)):
         frame(mean).to_parquet(airflow.output / f"{name}.parquet")
+    return airflow.home
+
+
+@pytest.fixture(scope="module")
+def ran(home: Path, local_server: LocalServer) -> Run:
+    """What became of each task of the DAG."""
+    airflow = Airflow(home, local_server, DAGS)
     airflow("dags", "test", "drifting", fails=True)  # the exit code tells of the failing task
     return run_of(airflow, "drift_on_drift.alarm", "stable_if_stable", "drift_branch", "after_failure")
 
@@ -313,9 +320,8 @@ class TestOnARealAirflow:
         assert told["after_failure"]["crossed"] == ["psi"]
 
 
-def test_the_example_runs_to_a_verdict(tmp_path: Path, local_server: LocalServer) -> None:
-    airflow = Airflow(tmp_path, local_server, ROOT / "example_dags")
-    airflow("db", "migrate")
+def test_the_example_runs_to_a_verdict(home: Path, local_server: LocalServer) -> None:
+    airflow = Airflow(home, local_server, ROOT / "example_dags")
     airflow("dags", "test", "drift")
 
     states, told = run_of(airflow, "compare")
@@ -323,5 +329,5 @@ def test_the_example_runs_to_a_verdict(tmp_path: Path, local_server: LocalServer
     followed, skipped = ("review", "promote") if verdict == "drift" else ("promote", "review")
     assert states[followed][0] == "success"
     assert states[skipped][0] == "skipped"
-    (folder,) = airflow.output.iterdir()
-    assert written(folder / "drift.json").verdict == verdict
+    (found,) = airflow.output.glob("*/drift.json")
+    assert written(found).verdict == verdict

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,6 +141,34 @@ class TestProperties:
         then, now = Frame(explained(50)), Frame(explained(50, seed=1))
         compare(outputs=(then, now), thresholds={})
         assert [len(then.reads), len(now.reads)] == [1, 1]
+
+
+class Lines:
+    """A table of any number of rows, made as they are read."""
+
+    uri = "rows.parquet"
+    columns = ("prediction", *DRIVERS)
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        random = np.random.default_rng(0)
+        for _ in range(self._rows // 10_000):
+            yield pa.RecordBatch.from_pydict({name: random.normal(size=10_000) for name in columns})
+
+
+def test_memory_does_not_grow_with_the_rows() -> None:
+    def peak(rows: int) -> int:
+        tracemalloc.start()
+        told = compare(outputs=(Lines(rows), Lines(rows)), thresholds={})
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert told.reference.rows == rows
+        return most
+
+    peak(10_000)  # what is imported stays
+    assert peak(1_000_000) < 1.2 * peak(100_000)
 
 
 class TestLayouts:
