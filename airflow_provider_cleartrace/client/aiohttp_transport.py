@@ -18,9 +18,9 @@ from airflow_provider_cleartrace.client.async_driver import (
     KeyRenewal,
     blocks_of,
 )
-from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Request
+from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Request, no_answer
 from airflow_provider_cleartrace.client.settings import Settings
-from airflow_provider_cleartrace.client.transport import CONNECT_TIMEOUT, KEEPALIVE, no_answer, ssl_context
+from airflow_provider_cleartrace.client.transport import CONNECT_TIMEOUT, KEEPALIVE, ssl_context
 
 log = logging.getLogger(__name__)
 

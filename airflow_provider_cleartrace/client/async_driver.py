@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from airflow_provider_cleartrace.api.errors import TransportError
-from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Flow, Request, Sleep
+from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Flow, Request, Sleep, no_answer
 
 T = TypeVar("T")
 
@@ -68,14 +68,21 @@ class AsyncDriver(abc.ABC):
     async def _answer(self, request: Request) -> Answer:
         key = self._api_key if request.authenticated else None
         async with self._in_flight:
-            answer = await self._send(request, key)
+            answer = await self._send_in_time(request, key)
             if answer.status != UNAUTHORIZED or key is None or self._renew is None:
                 return answer
             fresh = await self._renew(key)
             if not fresh or fresh == key:
                 return answer
             self._api_key = fresh
-            return await self._send(request, fresh)
+            return await self._send_in_time(request, fresh)
+
+    async def _send_in_time(self, request: Request, key: str | None) -> Answer:
+        try:
+            async with asyncio.timeout(request.whole_timeout):
+                return await self._send(request, key)
+        except TimeoutError as error:
+            raise no_answer(request, error, sent=True) from None
 
     @abc.abstractmethod
     async def _send(self, request: Request, key: str | None) -> Answer:

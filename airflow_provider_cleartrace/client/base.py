@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Generic, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow_provider_cleartrace.client.session import Session
 from airflow_provider_cleartrace.client.settings import (
@@ -55,15 +55,21 @@ class Client(Generic[Transport]):
         )
         self._attach(settings)
 
-    def _attach(self, settings: Settings) -> None:
+    def _attach(self, settings: Settings, renew: Callable[[str], Any] | None = None) -> None:
         self.session = Session(settings)
-        self._transport: Transport = self._transport_type(settings)
+        self._transport: Transport = self._transport_type(settings, renew=renew)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """A client for settings that were resolved elsewhere, such as an Airflow connection."""
+    def from_settings(cls, settings: Settings, *, renew: Callable[[str], Any] | None = None) -> Self:
+        """A client for settings that were resolved elsewhere, such as an Airflow connection.
+
+        Args:
+            settings: Where to and how.
+            renew: Called (by the async client: awaited) with a key that the server refused; returns the key
+                to try instead, or None.
+        """
         client = cls.__new__(cls)
-        client._attach(settings)
+        client._attach(settings, renew)
         return client
 
     @property

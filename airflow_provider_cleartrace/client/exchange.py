@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeAlias, TypeVar, cast
+from urllib.parse import urlsplit
+
+from airflow_provider_cleartrace.api.errors import TransportError
 
 BLOCK = 256 * 1024
 """Bytes read from a file at a time while it is sent: large enough for throughput, too small to matter."""
@@ -33,7 +36,10 @@ class FileBody:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. A ``presigned`` one carries its own signature: no key, and its URL is a secret."""
+    """One HTTP request. A ``presigned`` one carries its own signature: no key, and its URL is a secret.
+
+    ``timeout`` bounds the whole exchange, in seconds; where a file is sent, each step of it.
+    """
 
     operation: str
     method: str
@@ -44,6 +50,11 @@ class Request:
     authenticated: bool = True
     presigned: bool = False
 
+    @property
+    def whole_timeout(self) -> float | None:
+        """Seconds for the whole exchange; None where a file is sent, which takes as long as it is large."""
+        return None if isinstance(self.content, FileBody) else self.timeout
+
     def headers_with(self, key: str | None) -> dict[str, str]:
         """The headers to send under a key."""
         headers = dict(self.headers)
@@ -53,6 +64,13 @@ class Request:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         return headers
+
+
+def no_answer(request: Request, error: Exception, text: str = "", *, sent: bool) -> TransportError:
+    """The error for a request without an answer; it names the host alone, as a URL may be a secret."""
+    host = urlsplit(request.url).netloc.rpartition("@")[2]
+    reason = f"{type(error).__name__}{': ' if text else ''}{text}"
+    return TransportError(f"{request.operation}: no answer from {host}: {reason}", sent=sent)
 
 
 @dataclass(frozen=True, slots=True)

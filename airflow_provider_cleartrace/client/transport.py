@@ -7,20 +7,20 @@ import contextvars
 import logging
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from airflow_provider_cleartrace.api.errors import TransportError
 from airflow_provider_cleartrace.client.async_driver import (
     MAX_CONNECTIONS,
+    UNAUTHORIZED,
     AsyncDriver,
     KeyRenewal,
     blocks_of,
 )
-from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Flow, Request, Sleep
+from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Flow, Request, Sleep, no_answer
 from airflow_provider_cleartrace.client.settings import Settings
 
 T = TypeVar("T")
@@ -53,13 +53,6 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
     return httpx.create_ssl_context(verify=settings.verify)
 
 
-def no_answer(request: Request, error: Exception, text: str, *, sent: bool) -> TransportError:
-    """The error for a request without an answer; it names the host alone, as a URL may be a secret."""
-    host = urlsplit(request.url).netloc.rpartition("@")[2]
-    reason = f"{type(error).__name__}{': ' if text else ''}{text}"
-    return TransportError(f"{request.operation}: no answer from {host}: {reason}", sent=sent)
-
-
 def _limits() -> httpx.Limits:
     return httpx.Limits(
         max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=KEEPALIVE
@@ -88,15 +81,27 @@ def _exchange(request: Request, key: str | None) -> Iterator[dict[str, Any]]:
         log.debug("%s: %.3f s", request.operation, time.monotonic() - started)
 
 
-def _answer(response: httpx.Response) -> Answer:
-    return Answer(response.status_code, dict(response.headers), response.content)
+def _read_until(response: httpx.Response, due: float | None) -> bytes:
+    """The body of an answer; ``due`` is on the monotonic clock."""
+    blocks = []
+    for block in response.iter_bytes():
+        if due is not None and time.monotonic() > due:
+            raise httpx.ReadTimeout("the answer did not end in time")
+        blocks.append(block)
+    return b"".join(blocks)
 
 
 class SyncTransport:
-    """Drives flows in the calling thread."""
+    """Drives flows in the calling thread.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Where to and how.
+        renew: Called with a key that was refused; returns the key to try instead, if there is another.
+    """
+
+    def __init__(self, settings: Settings, *, renew: Callable[[str], str | None] | None = None) -> None:
         self._api_key = settings.api_key
+        self._renew = renew
         self._trust = ssl_context(settings)
         self._api = self._new_client()
         self._store: httpx.Client | None = None
@@ -114,7 +119,7 @@ class SyncTransport:
                     step = flow.send(None)
                     continue
                 try:
-                    answer = self._send(step)
+                    answer = self._answer(step)
                 except TransportError as error:
                     step = flow.throw(error)
                 else:
@@ -125,11 +130,25 @@ class SyncTransport:
         finally:
             flow.close()
 
-    def _send(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> Answer:
+        key = self._api_key if request.authenticated else None
+        answer = self._send(request, key)
+        if answer.status != UNAUTHORIZED or key is None or self._renew is None:
+            return answer
+        fresh = self._renew(key)
+        if not fresh or fresh == key:
+            return answer
+        self._api_key = fresh
+        return self._send(request, fresh)
+
+    def _send(self, request: Request, key: str | None) -> Answer:
         content = request.content.blocks() if isinstance(request.content, FileBody) else request.content
-        with _exchange(request, self._api_key if request.authenticated else None) as arguments:
-            response = self._client_for(request).request(content=content, **arguments)
-        return _answer(response)
+        due = None if request.whole_timeout is None else time.monotonic() + request.whole_timeout
+        with (
+            _exchange(request, key) as arguments,
+            self._client_for(request).stream(content=content, **arguments) as response,
+        ):
+            return Answer(response.status_code, dict(response.headers), _read_until(response, due))
 
     def _client_for(self, request: Request) -> httpx.Client:
         """Presigned URLs get a client of their own, which never holds the key or a cookie of the API."""
@@ -166,7 +185,7 @@ class AsyncTransport(AsyncDriver):
         content = blocks_of(request.content) if isinstance(request.content, FileBody) else request.content
         with _exchange(request, key) as arguments:
             response = await self._client_for(request).request(content=content, **arguments)
-        return _answer(response)
+        return Answer(response.status_code, dict(response.headers), response.content)
 
     def _client_for(self, request: Request) -> httpx.AsyncClient:
         """Presigned URLs get a client of their own, which never holds the key or a cookie of the API."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -66,11 +67,25 @@ class ClearTraceHook(BaseHook):
 
     def get_conn(self) -> ClearTrace:
         """A blocking client; close it, or use it as a context manager."""
-        return ClearTrace.from_settings(self.settings())
+        return ClearTrace.from_settings(self.settings(), renew=self.renewed_key)
 
     async def aget_conn(self) -> AsyncClearTrace:
         """A client for the running event loop; close it, or use it as an async context manager."""
-        return AsyncClearTrace.from_settings(await self.aget_settings())
+        return AsyncClearTrace.from_settings(await self.aget_settings(), renew=self.arenewed_key)
+
+    def renewed_key(self, refused: str) -> str | None:
+        """The connection's key as it is now: the one that was refused may have been rotated."""
+        try:
+            return self.settings().api_key
+        except Exception as error:  # the refusal itself is the better error
+            self.log.warning(
+                "connection %s cannot be read again: %s", self.cleartrace_conn_id, type(error).__name__
+            )
+            return None
+
+    async def arenewed_key(self, refused: str) -> str | None:
+        """The same from an event loop on a worker, where Airflow gives connections to threads alone."""
+        return await asyncio.to_thread(self.renewed_key, refused)
 
     @contextlib.contextmanager
     def calibrated_explainer(

@@ -235,7 +235,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         }
 
         async def work() -> Manifest:
-            async with AsyncClearTrace.from_settings(settings) as client:
+            async with AsyncClearTrace.from_settings(settings, renew=self.hook.arenewed_key) as client:
                 client.load(self.model_id)
 
                 async def ask(rows: pa.RecordBatch) -> Answers:

@@ -235,18 +235,6 @@ WAITING = [
     Row("the result is reset", lambda s: s.break_exchanges(SCHEMA, reset), modes=OPERATORS),
 ]
 
-UNBOUNDED = "a request's timeout bounds each read, not the whole answer"
-STALE_KEY = "only the triggerer reads the connection again after a 401"
-
-GAPS = {
-    "a look trickles in longer than it may take": UNBOUNDED,
-    "the key is rotated (blocking)": STALE_KEY,
-    "the key is rotated (poke)": STALE_KEY,
-    "the key is rotated (reschedule)": STALE_KEY,
-}
-"""What is known to be wrong; a row that is mended must leave this table."""
-
-
 NEED_MEMORY = {
     "the status stays unknown (reschedule)",
     "the job is never visible (reschedule)",
@@ -259,8 +247,6 @@ NEED_MEMORY = {
 def parameters(row: Row, mode: Callable[[Scene], Any]) -> Any:
     name = f"{row.name} ({mode.__name__})"
     marks = []
-    if gap := GAPS.get(name) or GAPS.get(row.name):
-        marks.append(pytest.mark.xfail(strict=True, reason=gap))
     if name in NEED_MEMORY and not REMEMBERS:
         marks.append(pytest.mark.skip(reason="needs the task state store of Airflow 3.3"))
     return pytest.param(row, mode, id=name, marks=marks)
