@@ -8,7 +8,7 @@ AIRFLOW_3_3 := 3.3.2
 AIRFLOW_2_11 := 2.11.2
 # Tested on demand, on what was published when they were new: on today's they do not all run.
 OTHERS := 2.11 3.0 3.1 3.2
-EXTRAS := local,dev,amazon,openlineage
+EXTRAS := local,dev,amazon,openlineage,celery
 EXTRAS_OTHERS := local,dev
 EXTRAS_ORACLE := local,dev,oracle
 # The project's own, and those of dependencies that come as source alone.
