@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -104,7 +105,6 @@ def distribution_plot(predictions: Predictions, value: Format, rows: str) -> str
             color=_ACCENT,
             edgecolor=_PAPER,
             linewidth=1.2,
-            clip_on=False,
         )
         axes.spines["bottom"].set_visible(True)
         axes.xaxis.set_visible(True)
@@ -150,7 +150,9 @@ def intervals_plot(calibrated: Calibrated, prediction: Format) -> str:
             axes.plot(
                 [low, high], [place, place], color=_ACCENT, linewidth=5, alpha=0.45, solid_capstyle="butt"
             )
-        axes.scatter([row.prediction for row in rows], places, color=_INK, s=16, zorder=3)
+            # A dot is a line without length: matplotlib's own markers need ids, which two plots would share.
+            dot = [row.prediction, row.prediction], [place, place]
+            axes.plot(*dot, color=_INK, linewidth=4.5, solid_capstyle="round")
         _labels(axes, [row.identity for row in rows])
         axes.xaxis.set_visible(True)
         axes.xaxis.set_major_formatter(lambda place, _: str(prediction(float(place))))
@@ -179,7 +181,7 @@ def _bars(
 ) -> None:
     """Horizontal bars from the top, each with its number at its end."""
     places = list(range(len(values)))
-    axes.barh(places, values, height=0.62, color=colours, clip_on=False)
+    axes.barh(places, values, height=0.62, color=colours)
     for place, value in zip(places, values, strict=True):
         axes.annotate(
             str(form(value)),
@@ -243,7 +245,12 @@ def _plot(lines: float, draw: Callable[[Axes], None]) -> str:
         axes.xaxis.set_visible(False)
         axes.yaxis.set_visible(False)
         draw(axes)
-        figure.savefig(stream, format="svg", metadata={"Date": None})
+        for artist in axes.findobj():
+            artist.set_clip_on(False)
+        with warnings.catch_warnings():
+            # The page's reader has fonts of their own, whatever this machine lacks.
+            warnings.filterwarnings("ignore", "Glyph")
+            figure.savefig(stream, format="svg", metadata={"Date": None})
     return _for_page(stream.getvalue())
 
 
@@ -251,15 +258,10 @@ def _for_page(svg: bytes) -> str:
     """The plot alone: no metadata, no style or ids of its own, colours and font of the page, any width."""
     root = ElementTree.fromstring(svg)  # noqa: S314  (matplotlib's own)
     for child in list(root):
-        if (
-            child.tag in {f"{{{_SVG}}}metadata", f"{{{_SVG}}}defs"}
-            and child.find(f"{{{_SVG}}}clipPath") is None
-        ):
+        if child.tag in {f"{{{_SVG}}}metadata", f"{{{_SVG}}}defs"}:
             root.remove(child)
-    kept = {found for each in root.iter() for found in re.findall(r"#(\w+)", " ".join(each.attrib.values()))}
     for each in root.iter():
-        if each.get("id") not in kept:
-            each.attrib.pop("id", None)
+        each.attrib.pop("id", None)
         if style := each.get("style"):
             style = _FONT.sub("", style)
             for colour, name in _PROPERTIES.items():
@@ -269,5 +271,4 @@ def _for_page(svg: bytes) -> str:
         root.attrib.pop(name, None)
     root.set("role", "img")
     ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)

@@ -120,7 +120,7 @@ def numbers(batch: pa.RecordBatch, columns: Sequence[str], uri: str) -> Any:
         try:
             column = batch.column(name).cast(pa.float64())
         except pa.ArrowException:
-            raise StorageError(f"{uri}: the column {name!r} is not all numbers") from None
+            raise StorageError(f"{uri}: column {name!r} is not all numbers") from None
         values[:, index] = column.to_numpy(zero_copy_only=False)
     values[~np.isfinite(values)] = np.nan
     return values

@@ -1,0 +1,132 @@
+"""Texts out of data are data: in a report they show as what they are and do nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from airflow_provider_cleartrace.reports.facts import Report
+from airflow_provider_cleartrace.reports.gathering import gather
+from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
+from airflow_provider_cleartrace.reports.texts import LONG, SHORT, legible, markdown_escaped
+from tests.unit.reports.html_reader import Page
+from tests.unit.reports.run_files import (
+    calibrated,
+    explained,
+    known,
+    scenarios,
+    segments,
+    whole,
+    written,
+)
+
+MEGABYTE = "A" * 1_000_000
+TEXTS = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</style></title></svg><svg onload=alert(1)>",
+    "{{ 7 * 7 }}{% raw %}",
+    '=HYPERLINK("http://evil.example";"x")',
+    "+cmd|' /C calc'!A0",
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
+    "http://evil.example and www.evil.example and me@evil.example",
+    "| a | b |\n|---|---|\n# heading\n- item\n> quote",
+    "admin\u202eneddih\u202c \u2066x\u2069 \u200b\ufeff",
+    "$\\frac{1}{$ \\undefined $x^$",
+    "\x00\x07\x1b[31m\x85\u2028",
+    "***bold*** `code` ~~gone~~ &lt;b&gt; &#60;",
+    MEGABYTE,
+    "😀 漢字 עברית",
+]
+IDS = [text[:12].encode("unicode_escape").decode() for text in TEXTS]
+
+
+def report_with(folder: Path, text: str) -> Report:
+    """The text as column name, target, value, identity, reason, persona, rule, narrative, note and title."""
+    features = [text, "age", "income"]
+    wide = explained(rows=40, features=features)
+    wide["id"] = [f"{text}{number}" for number in range(40)]
+    wide["reason_1_code"] = text
+    wide["reason_1_text"] = text
+    data = pd.DataFrame({"id": wide["id"], text: text, "age": text})
+    inputs = whole(
+        folder,
+        explanations=written(wide, folder / "hostile.parquet"),
+        data=written(data, folder / "hostile-data.parquet"),
+        scenarios=scenarios(folder / "hostile.jsonl", text, text),
+        segments=segments(folder / "hostile.json", [text, "other"]),
+        calibrated=calibrated(folder / "hostile", text=text),
+        narrative=f"# {text}\n\n- {text}\n\n**{text}** {text}\n",
+    )
+    schema = {"target": text, "notes": [text], "config": {text: text}, "metrics": {text: 0.5}}
+    return gather(known(features, title=text, schema=schema), inputs)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=IDS)
+def test_are_inert_in_html(tmp_path: Path, text: str) -> None:
+    content = html_page(report_with(tmp_path, text), Look(audience="business"))
+    page = Page(content)
+
+    assert not page.all("script", "img", "iframe", "object", "link", "form", "base", "b")
+    assert len(page.all("svg")) == 7
+    for element in page.elements:
+        assert not [name for name in element.attributes if name.startswith("on")]
+        assert element.attributes.get("href", "#").startswith("#")
+    shown = legible(text)
+    assert shown in page.all("h1")[0].text
+    hidden = {character for character in content.decode() if not character.isprintable()} - {"\n"}
+    assert not hidden
+    assert len(content) < 400_000
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=IDS)
+def test_are_inert_in_markdown(tmp_path: Path, text: str) -> None:
+    content = markdown_text(report_with(tmp_path, text), Look()).decode()
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    tokens = parser.parse(content)
+    inline = [child for token in tokens for child in token.children or ()]
+
+    assert not {"html_block", "fence", "code_block", "blockquote_open", "hr"} & {
+        token.type for token in tokens
+    }
+    assert not {"html_inline", "link_open", "image", "code_inline", "s_open", "em_open"} & {
+        child.type for child in inline
+    }
+    headings = [
+        tokens[index + 1] for index, token in enumerate(tokens) if token.tag == "h1" and token.nesting == 1
+    ]
+    assert len(headings) == 1
+    told = "".join(child.content for child in headings[0].children or ())
+    assert " ".join(told.split()) == legible(text)
+    assert not [line for line in content.splitlines() if line.startswith(("=", "+"))]
+    assert len(content) < 200_000
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=IDS)
+def test_are_legible_once_and_for_all(text: str) -> None:
+    once = legible(text)
+    assert len(once) <= SHORT
+    assert once.isprintable()
+    assert legible(once) == once
+    long = legible(text * 50, LONG, lines=True)
+    assert len(long) <= LONG
+    assert legible(long, LONG, lines=True) == long
+
+
+def test_that_differ_after_the_cut_stay_apart() -> None:
+    first, second = legible(MEGABYTE + "x"), legible(MEGABYTE + "y")
+    assert first != second
+    assert "1,000,001 characters" in first
+
+
+def test_that_turn_the_direction_are_shown_by_number() -> None:
+    assert legible("a\u202eb") == "a[U+202E]b"
+
+
+def test_links_that_a_chat_would_make_are_broken() -> None:
+    assert markdown_escaped("http://a.example www.b.example c@d.example") == (
+        "http\\://a.example www\\.b.example c\\@d.example"
+    )
