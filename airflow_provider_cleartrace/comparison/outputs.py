@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.comparison.drivers import local_drivers
 from airflow_provider_cleartrace.comparison.layout import (
@@ -29,15 +28,9 @@ from airflow_provider_cleartrace.comparison.models import (
     PredictionDrift,
     RuleDrift,
 )
-from airflow_provider_cleartrace.comparison.quantiles import Spool, count, quantile_edges
+from airflow_provider_cleartrace.comparison.quantiles import Histogram, Spool, quantile_edges
 from airflow_provider_cleartrace.comparison.rules import RuleBook, RuleMatches
 from airflow_provider_cleartrace.comparison.tally import Tally, tally
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
 
 BINS = 10
 """Bins of predictions: deciles of the reference, as scorecards are monitored by."""
@@ -106,31 +99,24 @@ class Pair:
                 rows=None if book is None else book.add,
                 columns=(RULES,) if book is not None else (),
             )
-            cuts = [quantile_edges(spool, column, bins) for column in range(len(labels))]
-            before = [
-                sum(count(values, edges) for values in spool.blocks(column))
-                for column, edges in enumerate(cuts)
-            ]
-        after: list[Any] = [0] * len(labels)
-
-        def count_current(values: Floats) -> None:
-            for place, edges in enumerate(cuts):
-                after[place] = after[place] + count(values[:, place], edges)
-
+            edges = [quantile_edges(spool, column, bins) for column in range(len(labels))]
+            before, after = Histogram(edges), Histogram(edges)
+            for values in spool.blocks():
+                before.add(values)
         why = None if book is None else self._why_no_match_rate(book)
         matches = None if book is None else RuleMatches(book, self.current.uri, by_values=why is None)
         tried = () if book is None else (RULES, *(book.features if why is None else ()))
         second = tally(
             self.current,
             replace(other, predictions=labels),
-            predictions=count_current,
+            predictions=after.add,
             rows=None if matches is None else matches.add,
             columns=tried,
         )
         return Found(
             reference_rows=first.rows,
             current_rows=second.rows,
-            predictions=_predictions(labels, (first, second), cuts, (before, after)),
+            predictions=_predictions(labels, (first, second), (before, after)),
             drivers=local_drivers(first, second) if self._both("features") else None,
             personas=_personas(first, second) if self._both("persona") else None,
             rules=None if book is None or matches is None else _rules(book, matches, second.rows, why),
@@ -146,14 +132,12 @@ class Pair:
 
 
 def _predictions(
-    labels: Sequence[str],
-    tallies: tuple[Tally, Tally],
-    cuts: Sequence[Floats],
-    counts: tuple[Sequence[Any], Sequence[Any]],
+    labels: Sequence[str], tallies: tuple[Tally, Tally], histograms: tuple[Histogram, Histogram]
 ) -> tuple[PredictionDrift, ...]:
     found = []
-    for place, (name, edges, before, after) in enumerate(zip(labels, cuts, *counts, strict=True)):
-        bounds = [None, *edges.tolist(), None]
+    for place, name in enumerate(labels):
+        before, after = (histogram.counts[place] for histogram in histograms)
+        bounds = [None, *histograms[0].edges[place].tolist(), None]
         found.append(
             PredictionDrift(
                 label=name.removeprefix(PROBABILITY) if name.startswith(PROBABILITY) else None,

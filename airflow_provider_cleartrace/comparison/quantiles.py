@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BLOCK_ROWS = 65_536
-"""Numbers read back at a time."""
+"""Rows read back at a time."""
 
 _DIGIT_BITS = 16
 """Bits decided in one pass: 65,536 counters for each quantile, and four passes for a double."""
@@ -43,13 +43,13 @@ class Spool:
         self._file.write(np.ascontiguousarray(values, dtype=np.float64).tobytes())
         self.rows += len(values)
 
-    def blocks(self, column: int) -> Iterator[Floats]:
-        """The values of a column, a bounded piece at a time."""
+    def blocks(self) -> Iterator[Floats]:
+        """The rows (n, k), a bounded piece at a time."""
         import numpy as np  # noqa: PLC0415  (loads where figures are computed, never with a DAG)
 
         self._file.seek(0)
         while data := self._file.read(BLOCK_ROWS * self.width * 8):
-            yield np.frombuffer(data).reshape(-1, self.width)[:, column]
+            yield np.frombuffer(data).reshape(-1, self.width)
 
 
 def order_statistics(blocks: Callable[[], Iterator[Floats]], places: Sequence[int]) -> Floats:
@@ -111,7 +111,7 @@ def quantile_edges(spool: Spool, column: int, bins: int) -> Floats:
     import numpy as np  # noqa: PLC0415  (loads where figures are computed, never with a DAG)
 
     places = [-(-spool.rows * j // bins) - 1 for j in range(1, bins)]
-    found = order_statistics(lambda: spool.blocks(column), places)
+    found = order_statistics(lambda: (rows[:, column] for rows in spool.blocks()), places)
     values, times = np.unique(found, return_counts=True)
     with np.errstate(over="ignore"):
         below = np.nextafter(values[times > 1], -np.inf)
@@ -123,3 +123,25 @@ def count(values: Floats, edges: Floats) -> NDArray[np.int64]:
     import numpy as np  # noqa: PLC0415  (loads where figures are computed, never with a DAG)
 
     return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+
+
+class Histogram:
+    """Rows counted column by column, in bins of each column's own.
+
+    Args:
+        edges: The edges of each of k columns, as :func:`quantile_edges` gives them.
+
+    Attributes:
+        counts: the rows in each column's bins.
+    """
+
+    def __init__(self, edges: Sequence[Floats]) -> None:
+        import numpy as np  # noqa: PLC0415  (loads where figures are computed, never with a DAG)
+
+        self.edges = edges
+        self.counts = [np.zeros(len(each) + 1, dtype=np.int64) for each in edges]
+
+    def add(self, values: Floats) -> None:
+        """Count rows (n, k)."""
+        for column, edges in enumerate(self.edges):
+            self.counts[column] += count(values[:, column], edges)

@@ -53,6 +53,7 @@ class ClearTraceCompareOperator(ClearTraceOperator, BranchMixIn):
     """
 
     inherits_from_skipmixin = True
+    """By this Airflow 3 knows that a task behind stays skipped when it is cleared."""
 
     template_fields: Sequence[str] = (
         "reference",

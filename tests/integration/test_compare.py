@@ -22,6 +22,9 @@ from airflow_provider_cleartrace.storage.errors import StorageError
 from tests.integration.airflow_command import ROOT, Airflow
 from tests.integration.airflow_tasks import context
 from tests.integration.local_server import LocalServer
+from tests.integration.test_s3 import BUCKET, endpoint, s3
+
+__all__ = ["endpoint", "s3"]
 
 CREDIT = ROOT / "example_dags" / "data" / "german_credit.csv"
 TARGET = "good_credit"
@@ -234,6 +237,21 @@ def test_a_drift_that_fails_says_what_moved_and_leaves_its_figures(tmp_path: Pat
     assert running["ti"].xcom["return_value"]["verdict"] == "drift"
     assert running["ti"].xcom["crossed"] == ["psi"]
     assert written(tmp_path / "drift.json").verdict == "drift"
+
+
+def test_outputs_and_the_result_may_lie_on_s3(s3: Any, tmp_path: Path) -> None:
+    for name, mean in (("then", 0), ("now", 1)):
+        frame(mean).to_parquet(tmp_path / name)
+        s3.upload_file(str(tmp_path / name), BUCKET, f"{name}/part-0.parquet")
+    told = compared(
+        reference=f"s3://{BUCKET}/then/",
+        current=f"s3://{BUCKET}/now/part-0.parquet",
+        thresholds={"psi": 0.2},
+        output_uri=f"s3://{BUCKET}/drift.json",
+    )
+    found = Comparison.model_validate_json(s3.get_object(Bucket=BUCKET, Key="drift.json")["Body"].read())
+    assert found.figures["psi"] == told["psi"] > 0.5
+    assert found.verdict == told["verdict"] == "drift"
 
 
 def test_lineage_leads_from_both_sides_to_the_comparison(connection: LocalServer) -> None:

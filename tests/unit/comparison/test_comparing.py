@@ -19,7 +19,9 @@ from scipy import stats
 
 from airflow_provider_cleartrace.comparison.comparing import Model, compare
 from airflow_provider_cleartrace.comparison.errors import ComparisonError
+from airflow_provider_cleartrace.comparison.intervals import BOUNDS
 from airflow_provider_cleartrace.comparison.models import Comparison
+from airflow_provider_cleartrace.explanations.table import rule_fields
 from airflow_provider_cleartrace.storage.errors import StorageError
 from tests.unit.comparison.outputs import FEATURES, Frame, explained, long, rule, written
 
@@ -297,6 +299,9 @@ class TestIntervals:
         assert (told.intervals.current.rules, told.intervals.current.open_rules) == (20, 2)
         assert told.figures == {"interval_width_ratio": pytest.approx(1.5)}
         assert [str(each) for each in told.crossed] == ["interval_width_ratio 1.5 is above 1.4"]
+
+    def test_are_looked_for_where_a_table_of_rules_has_them(self) -> None:
+        assert set(BOUNDS) <= {each.name for each in rule_fields()}
 
     def test_of_something_else_are_refused(self) -> None:
         with pytest.raises(ComparisonError, match="not the rules of a CalibratedExplain task"):
