@@ -3,6 +3,7 @@
     upload -> fit -> interpret
                   -> explain -> declined -> scenario
                   -> segment -> narrative
+                  all of them -> report
 
 Needs the connection ``cleartrace_default``. Results go below the folder that the Airflow variable
 ``cleartrace_output`` names, into a folder for each run.
@@ -24,11 +25,13 @@ from airflow_provider_cleartrace.operators.inference import (
     ClearTraceInterpretOperator,
     ClearTraceScenarioOperator,
 )
+from airflow_provider_cleartrace.operators.report import ClearTraceReportOperator
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator, ClearTraceUploadOperator
 
 DATA = str(Path(__file__).parent / "data" / "german_credit.csv")
 TARGET = "good_credit"
-OUTPUT = "{{ var.value.get('cleartrace_output', 'cleartrace-output') }}/{{ run_id }}"
+RUNS = "{{ var.value.get('cleartrace_output', 'cleartrace-output') }}"
+OUTPUT = f"{RUNS}/{{{{ run_id }}}}"
 
 
 # A retry finds the job of the try before it, so retries cost nothing and mend what Airflow itself drops.
@@ -119,7 +122,25 @@ def credit_risk() -> None:
     )
     # [END scenario]
 
+    # [START report]
+    report = ClearTraceReportOperator(
+        task_id="report",
+        model_id=model_id,
+        output_uri=f"{OUTPUT}/report.html",
+        title="Credit risk: what the model decides, and why",
+        audience="business",
+        data=DATA,
+        explanations=explain.output["output_uri"],
+        drivers=interpret.output["output_uri"],
+        segments=segment.output["output_uri"],
+        scenarios=scenario.output["output_uri"],
+        narrative=narrative.output["output_uri"],
+        previous=RUNS,
+    )
+    # [END report]
+
     fit >> interpret
+    [interpret, explain, segment, narrative, scenario] >> report
     explain >> scenario
     segment >> narrative
 
