@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from airflow_provider_cleartrace.storage.locations import Location
 
 SUCCESS = "_SUCCESS"
 """The manifest's name in a folder: written last, and the sign that all files are there."""
+
+PART = re.compile(r"part-\d{5}-[0-9a-f]{12}\.(parquet|jsonl|csv)")
+"""The names of the files in a folder: the number of the part, and the beginning of the fingerprint."""
 
 SCHEMA_VERSION = 1
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
-from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
+from airflow_provider_cleartrace.storage.manifests import PART, SUCCESS, FileEntry, Manifest
 from airflow_provider_cleartrace.storage.parts import Part, PartWriter, Staging, append_file
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 
@@ -30,8 +30,6 @@ IF_EXISTS = ("replace", "fail", "skip")
 
 REJECTS = "_rejects.jsonl"
 """The rejected rows of a folder; those of a file ``NAME`` lie in ``NAME.rejects.jsonl`` beside it."""
-
-_PART = re.compile(r"part-\d{5}-[0-9a-f]{12}\.(parquet|jsonl|csv)")
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ class Output:
         if target.is_local and target.is_file():
             raise StorageError(f"{target.uri}: a file; leave out the slash to write one file")
         names = target.names()
-        strange = [name for name in names if not _PART.fullmatch(name) and name not in {SUCCESS, REJECTS}]
+        strange = [name for name in names if not PART.fullmatch(name) and name not in {SUCCESS, REJECTS}]
         if strange:
             raise StorageError(
                 f"{target.uri}: the folder holds files that are no parts of an output,"

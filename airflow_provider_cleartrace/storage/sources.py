@@ -15,7 +15,7 @@ from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.kinds import Kind, check_kind
 from airflow_provider_cleartrace.storage.locations import Location, locate
-from airflow_provider_cleartrace.storage.manifests import SUCCESS, Manifest
+from airflow_provider_cleartrace.storage.manifests import PART, SUCCESS, Manifest
 from airflow_provider_cleartrace.storage.s3 import S3ClientFactory, default_s3_client
 
 if TYPE_CHECKING:
@@ -254,8 +254,15 @@ def _listed(root: Location) -> list[str]:
         manifest = Manifest.read(root.child(SUCCESS))
         if manifest is not None:
             return [entry.name for entry in manifest.files]
-    names = root.names()
-    return [name for name in names if not any(part.startswith((".", "_")) for part in name.split("/"))]
+    names = [
+        name for name in root.names() if not any(part.startswith((".", "_")) for part in name.split("/"))
+    ]
+    if parts := [name for name in names if PART.fullmatch(name.rpartition("/")[2])]:
+        raise StorageError(
+            f"{root.uri}: {parts[0]!r} is part of an output, but there is no {SUCCESS}:"
+            " it is still being written or replaced, or its task failed"
+        )
+    return names
 
 
 def _data_file(location: Location, folder: str) -> DataFile:

@@ -135,6 +135,13 @@ def test_publishing_again_gives_the_same(mapped: Mapped, tmp_path: Path) -> None
     assert (mapped.publish(), (tmp_path / "out" / "_SUCCESS").read_bytes()) == first
 
 
+def test_no_reader_takes_some_of_the_partitions_for_the_output(mapped: Mapped) -> None:
+    with pytest.raises(StorageError, match=r"out/: '0/part-.* there is no _SUCCESS: it is still being"):
+        find_source(mapped.output_uri)
+    mapped.publish()
+    assert find_source(mapped.output_uri).count() == ROWS
+
+
 class TestNothingIsPublished:
     @pytest.fixture(autouse=True)
     def no_manifest(self, tmp_path: Path) -> Iterator[None]:
