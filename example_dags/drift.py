@@ -3,7 +3,7 @@
     split -> champion   -> explain_champion   -> compare -> promote
           -> challenger -> explain_challenger ->         -> review
 
-The champion was trained on older loans, the challenger on more of them; both are asked about the newest, which
+The champion was trained on older loans, the challenger on more; both are asked about the newest, which
 neither has seen.
 
 Needs the connection ``cleartrace_default``. Results go below the folder that the Airflow variable
