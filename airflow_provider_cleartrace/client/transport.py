@@ -185,6 +185,8 @@ class AsyncTransport(AsyncDriver):
         content = blocks_of(request.content) if isinstance(request.content, FileBody) else request.content
         with _exchange(request, key) as arguments:
             response = await self._client_for(request).request(content=content, **arguments)
+        # The response and its stream hold each other, and with them both bodies, until garbage is collected.
+        response.stream = httpx.ByteStream(b"")
         return Answer(response.status_code, dict(response.headers), response.content)
 
     def _client_for(self, request: Request) -> httpx.AsyncClient:
