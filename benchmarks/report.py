@@ -36,7 +36,8 @@ gathered = time.perf_counter()
 page, text, facts = html_page(report, Look()), markdown_text(report, Look()), report.to_bytes()
 end = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps([end - start, gathered - start, len(page), len(text), len(facts), peak]))
+sizes = [len(page), len(text), len(facts)]
+print(json.dumps([end - start, gathered - start, *sizes, peak, time.process_time()]))
 """
 
 PANDAS = """
@@ -104,12 +105,13 @@ def main() -> None:
         folder = Path(name)
         make_files(folder)
         pairs = [(run(MAKE, folder), run(PANDAS, folder)) for _ in range(RUNS + 1)][1:]
-    seconds, gathered, page, text, facts, peak = map(
+    seconds, gathered, page, text, facts, peak, cpu = map(
         statistics.median, zip(*(made for made, _ in pairs), strict=True)
     )
     plain, plain_peak = map(statistics.median, zip(*(plain for _, plain in pairs), strict=True))
     print(f"report of {ROWS:,} rows x {FEATURES} features   {seconds:6.2f} s   (limit 5 s)")
     print(f"  of it imports and reading                {gathered:6.2f} s")
+    print(f"  CPU of the process                       {cpu:6.2f} s")
     print(f"  peak memory                              {peak:6.0f} MB")
     print(f"HTML {page / 1e6:.2f} MB (limit 3 MB), Markdown {text / 1e3:.0f} kB, JSON {facts / 1e3:.0f} kB")
     beside = f"{plain:6.2f} s, {plain_peak:.0f} MB (the report: {seconds / plain:.1f}x)"

@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Calibrated, CalibratedRow, CalibratedRule, is_number
 from airflow_provider_cleartrace.reports.tables import json_lines
+from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
 
 PAYLOADS, MANIFEST = "payloads.jsonl", "manifest.json"
@@ -51,7 +52,9 @@ def read_calibrated(folder: Location, asked: Collection[str] = ()) -> Calibrated
         rules = told.get("rules")
         if rules is None:
             rules = sum(len(line["payload"]["core"]["feature_rules"]) for line in json_lines(place))
-    except (KeyError, TypeError, AttributeError):
+    except StorageError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ReportError(f"{place.uri}: a line is no calibrated explanation") from None
     if not heads:
         raise ReportError(f"{place.uri}: no rows")

@@ -222,7 +222,7 @@ def row_details(
                 n_rest=len(ranked[ROW_DRIVERS:]),
                 rest=sum(abs(driver) for _, driver in ranked[ROW_DRIVERS:]),
                 reasons=tuple(Reason(code=code, text=text) for code, text in told["reasons"]),
-                persona=told["persona"],
+                persona=None if told["persona"] is None else str(told["persona"]),
             )
         )
     return tuple(rows)

@@ -18,9 +18,12 @@ Prose = Annotated[str, AfterValidator(lambda text: legible(text, LONG, lines=Tru
 
 
 class Fact(BaseModel):
-    """Base of all: frozen; a newer report's further entries are ignored, infinite numbers are refused."""
+    """Base of all: frozen; a newer report's further entries are ignored, infinite numbers are refused.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    Errors tell the entry at fault and not its value, which may be a row's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Figure(Fact):

@@ -28,6 +28,9 @@ VALUE = 18
 WIDTH = 7.4
 """Inches of 72 points; the page scales the plot to its column."""
 
+NUMBER = 0.24
+"""Room for a number at the end of the longest bar, as a share of the bars' width."""
+
 BAR = 0.27
 """Inches of height for each bar or dot with its label."""
 
@@ -194,7 +197,7 @@ def _bars(
         )
     _labels(axes, labels)
     low, high = min(0.0, *values), max(0.0, *values)
-    room = 0.18 * ((high - low) or 1.0)
+    room = NUMBER * ((high - low) or 1.0)
     axes.set_xlim(low - (room if low < 0 else 0), high + room)
 
 

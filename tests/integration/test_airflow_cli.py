@@ -60,6 +60,9 @@ def test_the_example_dag_runs_to_its_end(airflow: Airflow) -> None:
     assert (scenarios["prediction"].dropna() >= 0.5).all()
     assert "Good credit" in (folder / "narrative.md").read_text()
     assert json.loads((folder / "segments.json").read_text())["n_clusters"] >= 3
+    report = json.loads((folder / "report.json").read_text())
+    assert report["predictions"]["below"] == report["scenarios"]["rows"] == len(declined)
+    assert (folder / "report.html").is_file()
     assert "failed" not in told.lower()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pandas as pd
 import pytest
+from moto.server import ThreadedMotoServer
 
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.links.report import ClearTraceReportLink
@@ -230,6 +233,60 @@ def test_formats_that_are_not_wanted_are_not_written(run_folder: Path, tmp_path:
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.md"]
     assert "output_uri" not in told
+
+
+class TestOnS3:
+    @pytest.fixture
+    def s3(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="reports")
+        yield client
+        server.stop()
+
+    def test_the_same_report_is_made_from_and_written_to_objects(
+        self, run_folder: Path, tmp_path: Path, s3: Any
+    ) -> None:
+        for path in run_folder.rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                s3.upload_file(str(path), "reports", f"run/{path.relative_to(run_folder)}")
+        remote = arguments(Path("s3://reports/run"), Path("s3://reports/out"))
+        remote = {
+            name: value.replace("s3:/r", "s3://r") if isinstance(value, str) else value
+            for name, value in remote.items()
+        }
+        told = context("report")
+        for _ in range(2):
+            ClearTraceReportOperator(**remote, previous="s3://reports/out/report.json").execute(told)
+        written = s3.list_objects_v2(Bucket="reports", Prefix="out/")["Contents"]
+
+        assert [each["Key"].rpartition("/")[2] for each in written] == [
+            "report.html",
+            "report.json",
+            "report.md",
+        ]
+        remote_facts = json.loads(s3.get_object(Bucket="reports", Key="out/report.json")["Body"].read())
+        _, local_facts = report(run_folder, tmp_path)
+        same = (
+            "predictions",
+            "rows",
+            "reasons",
+            "drivers",
+            "segments",
+            "scenarios",
+            "calibrated",
+            "narrative",
+        )
+        assert {name: remote_facts[name] for name in same} == {name: local_facts[name] for name in same}
+        assert remote_facts["changes"]["same_model"]
+        link = told["ti"].xcom[ClearTraceReportLink.xcom_key]
+        assert link == "https://s3.console.aws.amazon.com/s3/object/reports?prefix=out/report.html"
 
 
 class TestRefused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,12 @@ class TestNumbers:
             ("c1", 0.4375, 0.5625, 1),
         ]
         assert told.shown[0].edits[0].model_dump() == {"feature": "income", "before": "1", "after": "high"}
+
+    def test_of_scenarios_that_nobody_needed_are_none(self, tmp_path: Path) -> None:
+        (tmp_path / "none.jsonl").write_text("")
+        told = gather(known(), Inputs(scenarios=str(tmp_path / "none.jsonl"))).scenarios
+        assert told is not None
+        assert (told.rows, told.solved, told.shown) == (0, 0, ())
 
     def test_of_personas_are_counted_in_the_rows(self, tmp_path: Path) -> None:
         told = whole_report(tmp_path).segments
@@ -279,6 +286,15 @@ class TestRefused:
         ):
             with pytest.raises(ReportError, match=message):
                 gather(known(), dataclasses.replace(inputs, **{name: wrong}))
+
+
+def test_a_damaged_row_of_calibrated_rules_is_not_quoted(tmp_path: Path) -> None:
+    folder = whole(tmp_path).calibrated or ""
+    place = Path(folder) / "payloads.jsonl"
+    place.write_text(place.read_text().replace('"age <= 30"', '{"secret": 1}'))
+    with pytest.raises(ReportError, match="a line is no calibrated explanation") as caught:
+        gather(known(), Inputs(calibrated=folder))
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_json_of_a_report_reads_as_the_same_report(tmp_path: Path) -> None:

@@ -24,24 +24,20 @@ from tests.unit.reports.run_files import (
 )
 
 MEGABYTE = "A" * 1_000_000
-TEXTS = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "</style></title></svg><svg onload=alert(1)>",
-    "{{ 7 * 7 }}{% raw %}",
-    '=HYPERLINK("http://evil.example";"x")',
-    "+cmd|' /C calc'!A0",
-    "[click](javascript:alert(1)) ![x](http://evil.example/x.png)",
-    "http://evil.example and www.evil.example and me@evil.example",
-    "| a | b |\n|---|---|\n# heading\n- item\n> quote",
-    "admin\u202eneddih\u202c \u2066x\u2069 \u200b\ufeff",
-    "$\\frac{1}{$ \\undefined $x^$",
-    "\x00\x07\x1b[31m\x85\u2028",
-    "***bold*** `code` ~~gone~~ &lt;b&gt; &#60;",
-    MEGABYTE,
-    "😀 漢字 עברית",
-]
-IDS = [text[:12].encode("unicode_escape").decode() for text in TEXTS]
+TEXTS = {
+    "elements": '<script>alert(1)</script>"><img src=x onerror=alert(1)></style></svg><svg onload=a()>',
+    "templates": "{{ 7 * 7 }}{% raw %}",
+    "a formula": '=HYPERLINK("http://evil.example";"x")',
+    "a command": "+cmd|' /C calc'!A0",
+    "links": "[click](javascript:alert(1)) ![x](http://e.example/x.png) http://a.example www.b.example c@d.e",
+    "blocks": "| a | b |\n|---|---|\n# heading\n- item\n> quote\n\n---\n1. one",
+    "hidden": "a\u202eneddih\u202c \u2066x\u2069 \u200b\ufeff\x00\x07\x1b[31m\x85\u2028z",
+    "mathematics": "$\\frac{1}{$ \\undefined $x^$",
+    "emphasis": "***bold*** `code` ~~gone~~ &lt;b&gt; &#60;",
+    "a megabyte": MEGABYTE,
+    "scripts": "😀 漢字 עברית",
+}
+EACH = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 
 
 def report_with(folder: Path, text: str) -> Report:
@@ -65,7 +61,7 @@ def report_with(folder: Path, text: str) -> Report:
     return gather(known(features, title=text, schema=schema), inputs)
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=IDS)
+@EACH
 def test_are_inert_in_html(tmp_path: Path, text: str) -> None:
     content = html_page(report_with(tmp_path, text), Look(audience="business"))
     page = Page(content)
@@ -82,7 +78,7 @@ def test_are_inert_in_html(tmp_path: Path, text: str) -> None:
     assert len(content) < 400_000
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=IDS)
+@EACH
 def test_are_inert_in_markdown(tmp_path: Path, text: str) -> None:
     content = markdown_text(report_with(tmp_path, text), Look()).decode()
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -105,7 +101,7 @@ def test_are_inert_in_markdown(tmp_path: Path, text: str) -> None:
     assert len(content) < 200_000
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=IDS)
+@EACH
 def test_are_legible_once_and_for_all(text: str) -> None:
     once = legible(text)
     assert len(once) <= SHORT

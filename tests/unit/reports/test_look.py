@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,30 @@ def branding(path: Path, content: Any) -> Branding:
 
 def page(**look: Any) -> str:
     return html_page(gather(known(), Inputs()), Look(**look)).decode()
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb``, as the Web Content Accessibility Guidelines define it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(first: str, second: str) -> float:
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_texts_and_bars_have_the_contrast_of_level_aa(scheme: int) -> None:
+    blocks = re.findall(r":root \{(.*?)\}", Page(page().encode()).all("style")[0].text, re.DOTALL)
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", blocks[scheme]))
+
+    for ground in ("paper", "wash"):
+        for text in ("ink", "muted", "accent"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for bar in ("accent", "up", "down"):
+        assert contrast(colours[bar], colours["paper"]) >= 3, bar
 
 
 class TestBranding:
