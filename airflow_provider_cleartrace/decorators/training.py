@@ -46,6 +46,9 @@ class _DataFromFunction(_TrainingOperator):
     returnable: ClassVar[frozenset[str]]
     """Arguments of the operator that the function may return in a dict."""
 
+    xcom_push: Any = None
+    """Airflow 3.0's DecoratedOperator passes on this method of Airflow 2, and does not call it."""
+
     _context: Any = None
     _folder: str = ""
     _asked = False

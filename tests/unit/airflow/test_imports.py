@@ -31,6 +31,7 @@ MODULES = (
     "airflow_provider_cleartrace.operators.calibrated",
     "airflow_provider_cleartrace.operators.compare",
     "airflow_provider_cleartrace.operators.report",
+    "airflow_provider_cleartrace.plugin.tabs",
     "airflow_provider_cleartrace.sensors.job",
     "airflow_provider_cleartrace.triggers.job",
     "airflow_provider_cleartrace.triggers.ready",
@@ -39,6 +40,7 @@ MODULES = (
 PROGRAM = """
 import sys
 from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection
+from airflow.providers.common.compat.sdk import BranchMixIn
 from airflow.triggers.base import BaseTrigger
 before = set(sys.modules)
 import importlib
