@@ -7,20 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import (
     Driver,
     Drivers,
-    Reason,
     ReasonCount,
     Reasons,
-    Row,
-    RowDriver,
-    is_number,
 )
-from airflow_provider_cleartrace.reports.figures import NONE
 from airflow_provider_cleartrace.reports.layout import FEATURE, LONG_DRIVER, PERSONA, Layout
-from airflow_provider_cleartrace.reports.predictions import Leading, Scores, Why
+from airflow_provider_cleartrace.reports.predictions import Leading, Why
 from airflow_provider_cleartrace.reports.tables import Table, identities, numbers
 
 if TYPE_CHECKING:
@@ -31,9 +25,6 @@ LISTED_DRIVERS = 30
 
 LEADING = 3
 """Drivers that the summary names."""
-
-ROW_DRIVERS = 8
-"""Drivers of one row: what a reader compares at a glance."""
 
 LISTED_REASONS = 20
 
@@ -177,99 +168,3 @@ def global_drivers(shares: Sequence[tuple[str, float]], explained: Explained | N
         n_rest=len(ranked[LISTED_DRIVERS:]),
         rest_share=max(0.0, sum(share for _, share in ranked[LISTED_DRIVERS:])),
     )
-
-
-def row_details(
-    explained: Explained,
-    chosen: Mapping[int, Why],
-    scores: Scores,
-    layout: Layout,
-    values: Mapping[str, Mapping[str, Any]],
-) -> tuple[Row, ...]:
-    """The chosen rows with their strongest drivers.
-
-    Args:
-        explained: what the explanations tell of them.
-        chosen: row to why it is shown, in the order to show them in.
-        scores: the rows' predictions.
-        layout: of the explanations.
-        values: identity to the row's values by feature, where they are known.
-
-    Raises:
-        ReportError: a chosen row has no prediction.
-    """
-    rows = []
-    for position, why in chosen.items():
-        told = explained.chosen[position]
-        prediction = float(scores.values[position])
-        if not is_number(prediction) or prediction != prediction:
-            raise ReportError(f"row {told['identity']!r} has no prediction")
-        known = {name: value for name, value in told["drivers"].items() if value == value}
-        ranked = sorted(known.items(), key=lambda pair: -abs(pair[1]))
-        own = values.get(told["identity"], {})
-        rows.append(
-            Row(
-                identity=told["identity"],
-                why=why,
-                prediction=prediction,
-                label=None if scores.winners is None else layout.classes[scores.winners[position]],
-                drivers=tuple(
-                    RowDriver(
-                        feature=name, value=value_text(own[name]) if name in own else None, driver=driver
-                    )
-                    for name, driver in ranked[:ROW_DRIVERS]
-                ),
-                n_rest=len(ranked[ROW_DRIVERS:]),
-                rest=sum(abs(driver) for _, driver in ranked[ROW_DRIVERS:]),
-                reasons=tuple(Reason(code=code, text=text) for code, text in told["reasons"]),
-                persona=None if told["persona"] is None else str(told["persona"]),
-            )
-        )
-    return tuple(rows)
-
-
-def row_values(
-    data: Table, layout: Layout, chosen: Mapping[int, str], features: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """The features of chosen rows in the data they were made from.
-
-    Args:
-        data: found by the id columns, where it has them; otherwise by the rows' numbers.
-        layout: of the explanations.
-        chosen: row to its identity.
-        features: the features to read; those that the data lacks are left out.
-
-    Raises:
-        ReportError: rows are neither named by columns of the data nor numbered.
-    """
-    wanted = [name for name in features if name in data.columns]
-    by_name = all(name in data.columns for name in layout.ids)
-    if not by_name and layout.ids != ("row",):
-        raise ReportError(f"{data.uri}: no id columns {', '.join(map(repr, layout.ids))} to find rows by")
-    asked = {str(identity) for identity in chosen.values()}
-    found: dict[str, dict[str, Any]] = {}
-    first = 0
-    for batch in data.batches(list(dict.fromkeys([*wanted, *(layout.ids if by_name else ())]))):
-        if by_name:
-            places = {
-                identity: offset
-                for offset, identity in enumerate(identities(batch, layout.ids))
-                if identity in asked
-            }
-        else:
-            places = {
-                str(row): int(row) - first for row in asked if first <= int(row) < first + batch.num_rows
-            }
-        for identity, offset in places.items():
-            found[identity] = batch.slice(offset, 1).select(wanted).to_pylist()[0]
-        first += batch.num_rows
-        if len(found) == len(asked):
-            break
-    return found
-
-
-def value_text(value: Any) -> str:
-    """A cell of the data as text: numbers without noise digits."""
-    if value is None or value != value:
-        return NONE
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

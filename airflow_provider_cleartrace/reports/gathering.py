@@ -13,13 +13,12 @@ from airflow_provider_cleartrace.reports.explained import (
     Explained,
     global_drivers,
     read_explained,
-    row_details,
-    row_values,
 )
 from airflow_provider_cleartrace.reports.facts import Report, Run, Source
 from airflow_provider_cleartrace.reports.layout import layout_of
 from airflow_provider_cleartrace.reports.model_card import model_facts
 from airflow_provider_cleartrace.reports.predictions import chosen_rows, describe, read_scores
+from airflow_provider_cleartrace.reports.rows import row_details, row_values
 from airflow_provider_cleartrace.reports.scenarios import read_scenarios
 from airflow_provider_cleartrace.reports.tables import Table, numbers
 from airflow_provider_cleartrace.storage.locations import locate
