@@ -96,6 +96,21 @@ PROVIDER_INFO: dict[str, Any] = {
         f"{_PACKAGE}.links.model.ClearTraceModelLink",
         f"{_PACKAGE}.links.report.ClearTraceReportLink",
     ],
+    "config": {
+        "cleartrace": {
+            "description": "The ClearTrace tab in Airflow's UI.",
+            "options": {
+                "reports_aws_conn_id": {
+                    "description": "The connection that the API server reads reports on S3 with; without one,"
+                    " boto3's own credential chain.",
+                    "version_added": "0.1.0",
+                    "type": "string",
+                    "example": "aws_default",
+                    "default": "",
+                }
+            },
+        }
+    },
     "asset-uris": _ASSET_URIS,
     "dataset-uris": _ASSET_URIS,
     "connection-types": [
