@@ -30,7 +30,8 @@ schema = {"feature_names": names, "columns": columns, "task": "binary"}
 shares = [(n, 1 / len(names)) for n in names]
 known = Known("m", schema, shares, "A report", "2026-11-21T10:00:00+00:00", "0.1.0")
 inputs = Inputs(explanations=str(folder / "explanations.parquet"), data=str(folder / "data.csv"),
-                segments=str(folder / "segments.json"), scenarios=str(folder / "scenarios.jsonl"))
+                segments=str(folder / "segments.json"), scenarios=str(folder / "scenarios.jsonl"),
+                raw_gradient=False)
 report = gather(known, inputs)
 gathered = time.perf_counter()
 page, text, facts = html_page(report, Look()), markdown_text(report, Look()), report.to_bytes()

@@ -64,7 +64,11 @@ def credit_risk() -> None:
 
     # [START explain]
     explain = ClearTraceExplainOperator(
-        task_id="explain", model_id=model_id, data=DATA, output_uri=f"{OUTPUT}/explanations.parquet"
+        task_id="explain",
+        model_id=model_id,
+        data=DATA,
+        output_uri=f"{OUTPUT}/explanations.parquet",
+        raw_gradient=False,
     )
     # [END explain]
 
@@ -131,6 +135,7 @@ def credit_risk() -> None:
         audience="business",
         data=DATA,
         explanations=explain.output["output_uri"],
+        raw_gradient=False,
         drivers=interpret.output["output_uri"],
         segments=segment.output["output_uri"],
         scenarios=scenario.output["output_uri"],

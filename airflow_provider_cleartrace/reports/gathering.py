@@ -39,7 +39,7 @@ class Inputs:
         data: the rows that all of it is about, for the values of the rows shown and for the fingerprint.
         rows: identities of the rows to show; by default those of the highest, median and lowest prediction.
         id_columns: columns that identify a row; by default the first of each file.
-        raw_gradient: whether drivers are gradients, as Explain writes them by default.
+        raw_gradient: whether drivers are gradients, as Explain writes them by default: rows show none then.
     """
 
     predictions: str | None = None
@@ -102,7 +102,9 @@ def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client
         names = {position: own["identity"] for position, own in explained.chosen.items()}
         values = row_values(Table(inputs.data, s3), layout, names, features) if inputs.data else {}
         told["predictions"] = describe(scores, layout, model.task)
-        told["rows"] = row_details(explained, chosen, scores, layout, values)
+        told["rows"] = row_details(
+            explained, chosen, scores, layout, values, raw_gradient=inputs.raw_gradient
+        )
         told["reasons"] = explained.reasons()
     if inputs.predictions:
         table = Table(inputs.predictions, s3)

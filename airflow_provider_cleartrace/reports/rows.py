@@ -23,6 +23,8 @@ def row_details(
     scores: Scores,
     layout: Layout,
     values: Mapping[str, Mapping[str, Any]],
+    *,
+    raw_gradient: bool,
 ) -> tuple[Row, ...]:
     """The chosen rows with their strongest drivers.
 
@@ -32,6 +34,7 @@ def row_details(
         scores: the rows' predictions.
         layout: of the explanations.
         values: identity to the row's values by feature, where they are known.
+        raw_gradient: drivers are per unit of their features: they do not compare, so that none is shown.
 
     Raises:
         ReportError: a chosen row has no prediction.
@@ -42,7 +45,8 @@ def row_details(
         prediction = float(scores.values[position])
         if not is_number(prediction) or prediction != prediction:
             raise ReportError(f"row {told['identity']!r} has no prediction")
-        known = {name: value for name, value in told["drivers"].items() if value == value}
+        drivers = {} if raw_gradient else told["drivers"]
+        known = {name: value for name, value in drivers.items() if value == value}
         ranked = sorted(known.items(), key=lambda pair: -abs(pair[1]))
         own = values.get(told["identity"], {})
         rows.append(

@@ -50,6 +50,10 @@ class Words:
         """How to read the drivers of a row."""
         return self["rows_gradient" if self.report.raw_gradient else "rows_contribution"]
 
+    def raising_note(self) -> str:
+        """What the share beside a driver counts."""
+        return self["raising_gradient" if self.report.raw_gradient else "raising_contribution"]
+
     def why(self, reason: str) -> str:
         """Why a row is shown."""
         return self[f"why_{reason}"]

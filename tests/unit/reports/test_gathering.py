@@ -15,6 +15,7 @@ from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Report
 from airflow_provider_cleartrace.reports.gathering import Inputs, gather, read_shares
 from airflow_provider_cleartrace.reports.predictions import BINS, round_edges
+from airflow_provider_cleartrace.reports.words import Words
 from airflow_provider_cleartrace.storage.errors import StorageError
 from tests.unit.reports.run_files import (
     FEATURES,
@@ -29,7 +30,7 @@ from tests.unit.reports.run_files import (
 
 
 def about(wide: pd.DataFrame, path: Path) -> Report:
-    return gather(known(), Inputs(explanations=written(wide, path)))
+    return gather(known(), Inputs(explanations=written(wide, path), raw_gradient=False))
 
 
 class TestNumbers:
@@ -99,7 +100,7 @@ class TestNumbers:
         features = [f"f{number}" for number in range(12)]
         wide = explained(features=features)
         path = written(wide, tmp_path / "e.parquet")
-        row = gather(known(features), Inputs(explanations=path)).rows[0]
+        row = gather(known(features), Inputs(explanations=path, raw_gradient=False)).rows[0]
 
         sizes = wide.set_index("id").loc[row.identity, [f"driver_{name}" for name in features]].abs()
         assert row.n_rest == 4
@@ -202,7 +203,7 @@ class TestFiles:
         first = about(wide, tmp_path / "e.parquet")
         for number, start in enumerate(range(0, ROWS, 200)):
             written(wide[start : start + 200], tmp_path / "parts" / f"part-{number}.{extension}")
-        parts = gather(known(), Inputs(explanations=f"{tmp_path}/parts/"))
+        parts = gather(known(), Inputs(explanations=f"{tmp_path}/parts/", raw_gradient=False))
 
         assert (parts.rows, parts.drivers, parts.reasons) == (first.rows, first.drivers, first.reasons)
         assert parts.predictions == first.predictions
@@ -249,8 +250,16 @@ class TestRowsAskedFor:
         wide = explained().rename(columns={"id": "row"}).assign(row=range(ROWS))
         data = written(pd.DataFrame({"age": range(1000, 1000 + ROWS)}), tmp_path / "d.csv")
         path = written(wide, tmp_path / "e.parquet")
-        (row,) = gather(known(), Inputs(explanations=path, data=data, rows=["7"])).rows
+        (row,) = gather(known(), Inputs(explanations=path, data=data, rows=["7"], raw_gradient=False)).rows
         assert {each.feature: each.value for each in row.drivers}["age"] == "1007"
+
+
+def test_gradients_per_unit_are_not_ranked_against_each_other(tmp_path: Path) -> None:
+    path = written(explained(), tmp_path / "e.parquet")
+    told = gather(known(), Inputs(explanations=path))
+
+    assert [row.drivers for row in told.rows] == [(), (), ()]
+    assert "Explain with raw_gradient=False" in Words("business", told).rows_lead()
 
 
 class TestRefused:
