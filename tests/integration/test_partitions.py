@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pandas as pd
 import pytest
+from moto.server import ThreadedMotoServer
 
 from airflow_provider_cleartrace.operators.inference import ClearTracePredictOperator
 from airflow_provider_cleartrace.operators.partitions import partitions, publish_partitions
@@ -67,11 +68,8 @@ class Mapped:
 
 
 def map_predict(data: str, output_uri: str, **arguments: Any) -> Mapped:
-    """All tasks at the same time."""
     cut = partitions(data, rows=ROWS // PARTITIONS)
-    outputs = [f"{output_uri}{index}/" for index in range(len(cut))]
-    with ThreadPoolExecutor(PARTITIONS) as pool:
-        made = list(pool.map(lambda part, output: predict(part, output, **arguments), cut, outputs))
+    made = [predict(part, f"{output_uri}{index}/", **arguments) for index, part in enumerate(cut)]
     return Mapped(output_uri, cut, made)
 
 
@@ -128,6 +126,29 @@ def test_counts_add_up_over_rows_that_were_filtered_or_rejected(data: str, tmp_p
     assert sum(counted.values()) == 2 * ROWS
     assert counted == {name: sum(made[name] for made in mapped.made) for name in counted}
     assert counted["rows_written"] == len(read(mapped.output_uri)) == 850 - 9
+
+
+def test_partitions_are_made_one_on_s3(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    store.start()
+    try:
+        host, port = store.get_host_and_port()
+        settings = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "canary-id",
+            "AWS_SECRET_ACCESS_KEY": "canary-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="tables")
+        mapped = map_predict(data, "s3://tables/run/out/")
+        with pytest.raises(StorageError, match=r"s3://tables/run/out/: '0/part-.* there is no _SUCCESS"):
+            find_source(mapped.output_uri)
+        assert mapped.publish()["rows_written"] == ROWS
+        assert read(mapped.output_uri)["row"].tolist() == list(range(ROWS))
+    finally:
+        store.stop()
 
 
 def test_publishing_again_gives_the_same(mapped: Mapped, tmp_path: Path) -> None:
