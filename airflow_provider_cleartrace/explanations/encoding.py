@@ -216,6 +216,15 @@ class Encoder:
         return np.column_stack([column.is_placed(rows[:, i]) for i, column in enumerate(self.columns)])
 
     @property
+    def level_counts(self) -> dict[str, int]:
+        """How many levels of each category the calibration data has."""
+        return {
+            name: column.known
+            for name, column in zip(self.names, self.columns, strict=True)
+            if isinstance(column, Levels)
+        }
+
+    @property
     def levelled(self) -> list[int]:
         """The positions of the categories."""
         return [index for index, column in enumerate(self.columns) if column.is_levelled]

@@ -16,7 +16,13 @@ from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.encoding import Encoder, Matrix
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.explanations.held_out import Reliability, of_probabilities, of_quantities
-from airflow_provider_cleartrace.explanations.library import Converter, drop_rules, placeholders, realign
+from airflow_provider_cleartrace.explanations.library import (
+    Converter,
+    drop_rules,
+    installed_version,
+    placeholders,
+    realign,
+)
 from airflow_provider_cleartrace.explanations.predictions import (
     REQUEST_ROWS,
     Memory,
@@ -80,6 +86,19 @@ class CalibratedExplainer:
         self.rows_dropped = 0
         self._calibrated: tuple[WrapCalibratedExplainer, Encoder, Memory, Model] | None = None
         self._y_minmax = (0.0, 0.0)
+        self._undivided: set[int] = set()
+
+    def check(self, rows: pd.DataFrame, target: Sequence[Any] | pd.Series[Any], question: Question) -> None:
+        """Refuse a question, or calibration data for it, that will not do; nothing is asked of the model.
+
+        Raises:
+            ExplanationError: what :meth:`calibrate`, :meth:`measure` and :meth:`explain` would refuse.
+        """
+        question.check(self.feature_names, self.classes)
+        encoder = Encoder.learn(rows, self.feature_names, self._categories)
+        encoder.encode(rows)
+        question.check_levels(encoder.level_counts)
+        self._numbers(pd.Series(target).dropna().tolist())
 
     def calibrate(self, rows: pd.DataFrame, target: Sequence[Any] | pd.Series[Any]) -> CalibratedExplainer:
         """Learn from rows and their true targets how far the model can be believed.
@@ -91,6 +110,7 @@ class CalibratedExplainer:
             ExplanationError: too few rows, a class that the model does not know, classes that do not occur,
                 or a target that is no number. Nothing was asked of the model then.
         """
+        installed_version()
         import calibrated_explanations  # noqa: PLC0415  (an extra, and slow to load)
 
         encoder = Encoder.learn(rows, self.feature_names, self._categories)
@@ -127,6 +147,7 @@ class CalibratedExplainer:
             )
         memory.keep()
         self._y_minmax = (float(answers.min()), float(answers.max()))
+        self._undivided = set()
         self._calibrated = (wrapped, encoder, memory, model)
         return self
 
@@ -189,6 +210,7 @@ class CalibratedExplainer:
         question = question or Question()
         question.check(self.feature_names, self.classes)
         wrapped, encoder, memory, model = self._ready()
+        question.check_levels(encoder.level_counts)
         encoded = encoder.encode(rows)
         if not len(encoded):
             raise ExplanationError("there are no rows to explain")
@@ -202,6 +224,10 @@ class CalibratedExplainer:
         }
         if question.kind != "fast":
             options["features_to_ignore"] = sorted(unwanted)
+            if unwanted != self._undivided:
+                # The library would keep the bins of the features that were explained before.
+                wrapped.explainer.discretizer = None
+            self._undivided = unwanted
         with model.failures_as_they_are(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             told = getattr(wrapped, _METHODS[question.kind])(encoded, **options)

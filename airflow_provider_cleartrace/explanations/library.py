@@ -32,6 +32,7 @@ outside their conditions.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -43,6 +44,7 @@ from numpy.typing import NDArray
 from airflow_provider_cleartrace.explanations import filters, plots
 from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.encoding import Encoder
+from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.explanations.models import KINDS, CalibratedExplanation, Prediction
 from airflow_provider_cleartrace.explanations.values import RAW, Condition, Estimate, Interval, Rule, Scalar
 
@@ -65,6 +67,20 @@ RULE_COLUMNS = (
     "is_conjunctive",
 )
 """Entries of the library's rules dictionary that have one value a rule."""
+
+
+def installed_version() -> str:
+    """The library's version.
+
+    Raises:
+        ExplanationError: it is not installed.
+    """
+    try:
+        return importlib.metadata.version("calibrated-explanations")
+    except importlib.metadata.PackageNotFoundError:
+        raise ExplanationError(
+            "the library calibrated-explanations is not there: install the extra 'calibrated'"
+        ) from None
 
 
 def placeholders(count: int) -> list[str]:

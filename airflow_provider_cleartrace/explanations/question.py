@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_cleartrace.explanations import filters as choosing
@@ -14,6 +14,10 @@ from airflow_provider_cleartrace.explanations.values import Scalar
 
 CONFIDENCE = 0.9
 """Share of targets that the intervals of a regression are to hold, by default."""
+
+MAX_LEVELS = 100
+"""Most levels of a category that rules are made of: each takes a prediction a row, so that one such feature
+costs a batch of 200 rows 20,000 predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,24 @@ class Question:
                 )
         if not self.wanted(feature_names):
             raise ExplanationError("features_to_ignore and focus_columns leave no feature to explain")
+
+    def check_levels(self, counts: Mapping[str, int]) -> None:
+        """Refuse rules about a category with so many levels that they would cost more than they tell.
+
+        Args:
+            counts: levels in the calibration data, of each category.
+
+        Raises:
+            ExplanationError: the feature is named.
+        """
+        if self.kind == "fast":
+            return
+        names = list(counts)
+        if many := [names[index] for index in self.wanted(names) if counts[names[index]] > MAX_LEVELS]:
+            raise ExplanationError(
+                f"the category {many[0]!r} has {counts[many[0]]} levels, each of which takes a prediction of"
+                f" every row; {MAX_LEVELS} are the most: group them, or name it in features_to_ignore"
+            )
 
     @property
     def asked_percentiles(self) -> tuple[float, float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_cleartrace import __version__
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
@@ -13,10 +15,15 @@ from airflow_provider_cleartrace.hooks.calibrated import MAX_IN_FLIGHT, explaine
 from airflow_provider_cleartrace.operators.arguments import check_count
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.columns import feature_kinds, text_columns
-from airflow_provider_cleartrace.operators.manifest import LISTED
+from airflow_provider_cleartrace.operators.identity import digest_of
+from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
 from airflow_provider_cleartrace.operators.progress import Progress
-from airflow_provider_cleartrace.operators.row_reader import Batch, RowPlan, RowReader, identity_of
+from airflow_provider_cleartrace.operators.row_operator import named_columns, one_of, task_of
+from airflow_provider_cleartrace.operators.row_reader import ROW, Batch, RowPlan, RowReader, identity_of
 from airflow_provider_cleartrace.operators.rules_folder import PAYLOADS, RULES, RulesFolder
+from airflow_provider_cleartrace.operators.rules_writer import RulesWriter, check_identity
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.outputs import IF_EXISTS, IfExists
 from airflow_provider_cleartrace.storage.reading import read_frame
 from airflow_provider_cleartrace.storage.sources import Source, find_source
 
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_cleartrace.client import ClearTrace
     from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
     from airflow_provider_cleartrace.explanations.held_out import Reliability
     from airflow_provider_cleartrace.explanations.question import Question
@@ -34,6 +42,9 @@ BATCH_ROWS = 200
 HELD_OUT = 0.2
 """Share of the calibration data that the intervals are tested on rather than made from."""
 
+OUTPUT_SCHEMA_VERSION = 1
+"""Moves on when the files of an output mean something else."""
+
 _ALL = 2**62
 """Rows of a part: the output is not cut."""
 
@@ -41,15 +52,16 @@ _ALL = 2**62
 class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
     """Explains the rows of a file by calibrated rules, each with an uncertainty interval.
 
-    Works on the worker, through the model's predict endpoint alone. Writes a folder with ``payloads.jsonl``
-    (one line a row), ``rules.parquet`` (one row a rule) and ``manifest.json``, and returns the manifest.
+    Works on the worker, through the model's predict endpoint alone. Publishes a folder that holds
+    ``payloads.jsonl`` (one line a row), ``rules.parquet`` (one row a rule) and ``manifest.json``, and returns
+    the manifest.
 
     Args:
         model_id: A trained model.
         calibration_data: Path or URI of rows with their true target, which the model was not trained on.
         target: The column of the target in ``calibration_data``.
         data: Path or URI of the rows to explain.
-        output_uri: A folder, with a slash at its end.
+        output_uri: A folder of its own, with a slash at its end.
         kind: ``factual`` (what counts for the prediction), ``alternative`` (what other values would change)
             or ``fast`` (one weight a feature).
         confidence: Share of targets that the intervals of a regression are to hold.
@@ -65,6 +77,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         held_out: Share of the calibration data that tests the intervals; 0 makes all of it calibrate.
         training_data: Path or URI of the data that the model was trained on, to warn if it is the same.
         plots: Numbers of rows of ``data``, from 0, to be plotted as SVG; needs the extra ``report``.
+        if_exists: ``replace`` an earlier output, ``fail``, or ``skip`` the work if it would be the same.
         batch_rows: Rows explained together.
         max_in_flight: Most requests at the same time.
         seed: Of everything random.
@@ -101,6 +114,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         held_out: float = HELD_OUT,
         training_data: str | None = None,
         plots: Sequence[int] = (),
+        if_exists: IfExists = "replace",
         batch_rows: int = BATCH_ROWS,
         max_in_flight: int = MAX_IN_FLIGHT,
         seed: int | None = None,
@@ -109,6 +123,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         super().__init__(**kwargs)
         check_count("batch_rows", batch_rows, least=1)
         check_count("max_in_flight", max_in_flight, least=1)
+        one_of("if_exists", if_exists, IF_EXISTS)
         if not 0 <= held_out <= 1 / 2:
             raise ValidationError(f"held_out must be 0 to 0.5, not {held_out}")
         if confidence is not None and percentiles is not None:
@@ -131,68 +146,130 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         self.held_out = held_out
         self.training_data = training_data
         self.plots = plots
+        self.if_exists = if_exists
         self.batch_rows = batch_rows
         self.max_in_flight = max_in_flight
         self.seed = seed
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Calibrate, test the calibration, and explain all rows; the output appears when the last is done."""
-        output = RulesFolder(self.locate(self.output_uri), self.plots)
         question = self._question()
         with self.hook.get_conn() as client:
             self._works_on(context, client, self.model_id)
             schema = client.load(self.model_id).get_schema()
             source, plan = self._plan(schema)
-            calibration = self._calibration_data(schema)
-            explainer = explainer_for(
-                client,
-                schema,
-                target=self.target,
-                targets=calibration[self.target].tolist(),
-                classes=self.classes,
-                max_in_flight=self.max_in_flight,
-                seed=self.seed,
-            )
-            question.check(explainer.feature_names, explainer.classes)
-            reliability = self._calibrate(explainer, calibration, question)
-            progress = Progress(self.log, lambda rows: rows / source.rows if source.rows else None)
-            with output:
-                for item in RowReader(source, plan, is_done=lambda _: False):
-                    if isinstance(item, Batch) and item.rows is not None:
-                        rows = item.rows.select(list(plan.features)).to_pandas()
-                        output.write(explainer.explain(rows, question), identity_of(plan, item.rows))
-                        progress.done(output.rows)
-        told = self._manifest(
-            context,
-            model_id=self.model_id,
-            data=source.uri,
-            output_uri=output.folder.uri,
-            payloads_uri=output.folder.child(PAYLOADS).uri,
-            rules_uri=output.folder.child(RULES).uri,
-            plots=output.plotted[:LISTED] or None,
-            kind=self.kind,
-            rows=output.rows,
-            rules=output.rules,
-            calibration_data=self.calibration_data,
-            calibration_fingerprint=self.locate(self.calibration_data).fingerprint(),
-            calibration_rows=explainer.rows,
-            calibration_rows_dropped=explainer.rows_dropped,
-            calls=explainer.calls,
-            rows_sent=explainer.rows_sent,
-            **({} if reliability is None else reliability.as_figures()),
+            output = self._output(context, schema, source, question)
+            told = output.finished()
+            if told is not None:
+                self.log.info("%s is there already, made of the same: kept", output.target.uri)
+            else:
+                told = self._explained(client, schema, source, plan, question, output)
+        return self._manifest(context, **told)
+
+    def _explained(
+        self,
+        client: ClearTrace,
+        schema: SchemaResult,
+        source: Source,
+        plan: RowPlan,
+        question: Question,
+        output: RulesFolder,
+    ) -> dict[str, Any]:
+        """Explain all rows and publish them; returns the figures that lie beside them."""
+        calibration = self._calibration_data(schema)
+        explainer = explainer_for(
+            client,
+            schema,
+            target=self.target,
+            targets=calibration[self.target].tolist(),
+            classes=self.classes,
+            max_in_flight=self.max_in_flight,
+            seed=self.seed,
         )
-        output.finish(told)
+        explainer.check(calibration, calibration[self.target], question)
+        output.prepare()
+        reliability = self._calibrate(explainer, calibration, question)
+        progress = Progress(self.log, lambda rows: rows / source.rows if source.rows else None)
+        with RulesWriter(output.staged, self.plots) as writer:
+            for item in RowReader(source, plan, is_done=lambda _: False):
+                if isinstance(item, Batch) and item.rows is not None:
+                    rows = item.rows.select(list(plan.features)).to_pandas()
+                    writer.write(explainer.explain(rows, question), identity_of(plan, item.rows))
+                    progress.done(writer.rows)
+            told = manifest(
+                model_id=self.model_id,
+                data=source.uri,
+                output_uri=output.target.uri,
+                payloads_uri=output.target.child(PAYLOADS).uri,
+                rules_uri=output.target.child(RULES).uri,
+                plots=writer.plotted[:LISTED] or None,
+                kind=self.kind,
+                rows=writer.rows,
+                rules=writer.rules,
+                fingerprint=output.fingerprint,
+                calibration_data=self.calibration_data,
+                calibration_fingerprint=self.locate(self.calibration_data).fingerprint(),
+                calibration_rows=explainer.rows,
+                calibration_rows_dropped=explainer.rows_dropped,
+                calls=explainer.calls,
+                rows_sent=explainer.rows_sent,
+                **({} if reliability is None else reliability.as_figures()),
+            )
+            files = writer.finish(told)
+        output.publish(files, {"rows_in": writer.rows, "rows_rejected": 0, "rows_out": writer.rows})
         return told
+
+    def _output(
+        self, context: Context, schema: SchemaResult, source: Source, question: Question
+    ) -> RulesFolder:
+        """The place of the output, named by a digest of everything that decides what it holds."""
+        from airflow_provider_cleartrace.explanations.library import (  # noqa: PLC0415  (loads numpy)
+            installed_version,
+        )
+
+        target = self.locate(self.output_uri)
+        calibration = self.locate(self.calibration_data)
+        for read in (source.root, calibration):
+            if read.covers(target) or target.covers(read):
+                raise StorageError(
+                    f"{target.uri}: the output would replace the data it is made from, or lie within it"
+                )
+        decides = {
+            "data": source.fingerprint,
+            "model_id": self.model_id,
+            "model": schema.model_dump(mode="json"),
+            "calibration": calibration.fingerprint(),
+            "target": self.target,
+            "question": dataclasses.asdict(question),
+            "ids": self.id_columns,
+            "classes": self.classes,
+            "held_out": self.held_out,
+            "plots": sorted(self.plots),
+            # What the library samples for a factual rule depends on the rows beside it.
+            "batch_rows": self.batch_rows,
+            "seed": self.seed,
+            "version": [OUTPUT_SCHEMA_VERSION, __version__, installed_version()],
+        }
+        made_by = {
+            "task": task_of(context),
+            "model_id": self.model_id,
+            "data": source.uri,
+            "provider_version": __version__,
+        }
+        return RulesFolder(target, self.if_exists, digest_of(decides), made_by)
 
     def _question(self) -> Question:
         from airflow_provider_cleartrace.explanations.conjunctions import (  # noqa: PLC0415  (loads numpy)
             Conjunctions,
         )
+        from airflow_provider_cleartrace.explanations.plots import check as check_plots  # noqa: PLC0415
         from airflow_provider_cleartrace.explanations.question import (  # noqa: PLC0415  (loads numpy)
             Question,
             percentiles_of,
         )
 
+        if self.plots:
+            check_plots(self.kind)
         percentiles = None if self.confidence is None else percentiles_of(self.confidence)
         if self.percentiles is not None:
             low, high = self.percentiles
@@ -210,7 +287,8 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
 
     def _plan(self, schema: SchemaResult) -> tuple[Source, RowPlan]:
         """What is read of the rows to explain; their columns are looked at."""
-        ids = [self.id_columns] if isinstance(self.id_columns, str) else list(self.id_columns or ())
+        ids = named_columns("id_columns", self.id_columns)
+        check_identity(ids or [ROW])
         source = find_source(self.data, s3_client_factory(self.aws_conn_id))
         kinds = {name: kind or "any" for name, kind in feature_kinds(schema).items()}
         kinds |= {name: "any" for name in ids if name not in kinds}

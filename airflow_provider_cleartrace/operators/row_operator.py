@@ -16,12 +16,14 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
+from airflow_provider_cleartrace.lineage.columns import column_sources
 from airflow_provider_cleartrace.operators.answers import Answers
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.columns import feature_kinds, filter_kinds, guessed_kinds
 from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.operators.row_reader import OnBadRows, RowPlan, identity_of, no_rows
+from airflow_provider_cleartrace.operators.row_reader import ROW, OnBadRows, RowPlan, identity_of, no_rows
 from airflow_provider_cleartrace.operators.rows import RowJob
+from airflow_provider_cleartrace.operators.unseen import UnseenValues
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.kinds import Kind
@@ -150,9 +152,12 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         source.check(plan.kinds)
         self.prepare(schema)
         empty = self.nothing(schema, no_rows(plan)).joined(_identity_checked(self, plan, schema))
+        self._column_sources = column_sources(
+            empty.schema.names, plan.features, [*plan.ids, *plan.carried], ROW
+        )
         told = self._told_of(source, schema, plan)
         fingerprint = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-        made_by = {"task": _task(context), "model_id": self.model_id, "data": source.uri}
+        made_by = {"task": task_of(context), "model_id": self.model_id, "data": source.uri}
         output = Output(
             target, file_format, self.if_exists, fingerprint, made_by | {"provider_version": __version__}
         )
@@ -160,7 +165,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         if published is not None:
             self.log.info("%s is there already, made of the same: kept", target.uri)
         else:
-            output.check_writable()
+            output.claim()
             published = self._run(settings, schema, source, plan, output, empty)
         return self._publication(context, source, output, published, empty)
 
@@ -241,7 +246,8 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
                 async def ask(rows: pa.RecordBatch) -> Answers:
                     return await self.ask(client, schema, rows)
 
-                job = RowJob(source, plan, output, ask, self.max_in_flight, metadata, self.log)
+                unseen = UnseenValues.of(schema)
+                job = RowJob(source, plan, output, ask, unseen, self.max_in_flight, metadata, self.log)
                 parts = await job.run()
             return await asyncio.to_thread(output.publish, parts, empty.replace_schema_metadata(metadata))
 
@@ -331,6 +337,7 @@ def one_of(parameter: str, value: Any, known: Sequence[Any]) -> None:
         raise ValueError(f"{parameter} must be one of {', '.join(map(repr, known))}, not {value!r}")
 
 
-def _task(context: Context) -> list[Any]:
+def task_of(context: Context) -> list[Any]:
+    """What names a task instance in the manifest of its output, whichever try it is."""
     ti = context["ti"]
     return [ti.dag_id, ti.task_id, ti.run_id, ti.map_index]

@@ -1,110 +1,142 @@
-"""The folder of explained rows: payloads, rules and plots that appear together, and a manifest last."""
+"""The folder of explained rows: written aside, and put into its place when it is whole."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
-from airflow_provider_cleartrace.storage.publishing import publish_bytes, published
-from airflow_provider_cleartrace.storage.writing import TableWriter, table_writer
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
+from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
+from airflow_provider_cleartrace.storage.outputs import IfExists
+from airflow_provider_cleartrace.storage.publishing import publish_bytes
 
 PAYLOADS, RULES, MANIFEST, PLOTS = "payloads.jsonl", "rules.parquet", "manifest.json", "plots"
 
+_OURS = re.compile(
+    rf"{re.escape(PAYLOADS)}|{re.escape(RULES)}|{re.escape(MANIFEST)}|{SUCCESS}|{PLOTS}/row-\d+\.svg"
+)
 
+
+@dataclass(frozen=True)
 class RulesFolder:
-    """Takes explanations batch by batch; the files take their places when the block ends well.
+    """Where explained rows go, and what an earlier output there means.
 
     Args:
-        folder: the place, named as a folder.
-        plots: numbers of the rows to plot, counted from 0.
-
-    Attributes:
-        rows: rows written.
-        rules: rules written.
-        plotted: names of the plots, below the folder.
+        target: The place, named as a folder.
+        if_exists: ``replace`` an earlier output, ``fail``, or ``skip`` the work if its manifest has the same
+            fingerprint (and replace it otherwise).
+        fingerprint: Hex digest of everything that decides what the files hold.
+        made_by: What ``_SUCCESS`` says of the maker; ``task`` in it names the task instance.
     """
 
-    def __init__(self, folder: Location, plots: Collection[int] = ()) -> None:
-        if not folder.named_as_folder:
-            raise StorageError(f"{folder.uri}: the output is a folder: end it with a slash")
-        self.folder = folder
-        self.rows = 0
-        self.rules = 0
-        self.plotted: list[str] = []
-        self._plots = set(plots)
-        self._stack = ExitStack()
-        self._payloads: IO[bytes] | None = None
-        self._table: TableWriter | None = None
+    target: Location
+    if_exists: IfExists
+    fingerprint: str
+    made_by: Mapping[str, Any]
 
-    def __enter__(self) -> Self:
-        self._payloads = self._stack.enter_context(published(self.folder.child(PAYLOADS)))
-        return self
+    def __post_init__(self) -> None:
+        if not self.target.named_as_folder:
+            raise StorageError(f"{self.target.uri}: the output is a folder: end it with a slash")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            try:
-                # Files are about to be replaced: from here on no manifest speaks for them.
-                self.folder.child(MANIFEST).delete()
-            except BaseException as failed:
-                self._stack.__exit__(type(failed), failed, failed.__traceback__)
-                raise
-        self._stack.__exit__(kind, error, trace)
+    @property
+    def staged(self) -> Location:
+        """Where the files lie until they are published."""
+        return self.target.sibling(f".{self.target.name}.{self.fingerprint[:12]}.tmp")
 
-    def write(self, explanations: CalibratedExplanations, identity: pa.RecordBatch) -> None:
-        """Append explained rows under their identity."""
-        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-        import pydantic_core  # noqa: PLC0415  (as fast as the model answers)
+    def finished(self) -> dict[str, Any] | None:
+        """Look at what is there before any work is done; returns the figures of an output to be kept.
 
-        from airflow_provider_cleartrace.explanations.table import rule_rows  # noqa: PLC0415  (as above)
+        Raises:
+            StorageError: there is an output and ``if_exists`` is ``fail``, or files that are not of one.
+        """
+        exists = self._exists()
+        published = self._whole(self.target) if exists else None
+        if self.if_exists == "skip" and published is not None:
+            return self._figures()
+        if self.if_exists == "fail" and exists:
+            # What an earlier try of this very task published is its own.
+            if published is not None and published.made_by.get("task") == self.made_by["task"]:
+                return self._figures()
+            raise StorageError(f"{self.target.uri}: there is an output already, and if_exists is 'fail'")
+        if (interrupted := self._whole(self.staged)) is not None:
+            self._take_place(interrupted)
+            return self._figures()
+        return None
 
-        if self._payloads is None:
-            raise AssertionError("the folder is not open")
-        ids = identity.to_pylist()
-        table = self._table or self._open(identity.schema)
-        for each, own in zip(explanations, ids, strict=True):
-            line = {"id": own, "payload": each.build_rules_payload()}
-            self._payloads.write(pydantic_core.to_json(line) + b"\n")
-        rules = rule_rows(explanations, ids)
-        table.write(pa.RecordBatch.from_pylist(rules, schema=table.schema))
-        for position, each in enumerate(explanations):
-            if self.rows + position in self._plots and each.feature_rules:
-                self._plot(f"{PLOTS}/row-{self.rows + position}.svg", each.to_svg())
-        self.rows += len(ids)
-        self.rules += len(rules)
+    def _exists(self) -> bool:
+        if self.target.is_local and self.target.is_file():
+            raise StorageError(f"{self.target.uri}: a file; the output needs a folder of its own")
+        names = self.target.names()
+        if strange := [name for name in names if not _OURS.fullmatch(name)]:
+            raise StorageError(
+                f"{self.target.uri}: the folder holds files that are no calibrated explanations,"
+                f" such as {strange[0]!r}: name a folder of its own"
+            )
+        return bool(names)
 
-    def _open(self, identity: pa.Schema) -> TableWriter:
-        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+    def _whole(self, folder: Location) -> Manifest | None:
+        """The manifest of what lies in a folder, if it is made of the same and all files are there."""
+        manifest = Manifest.read(folder.child(SUCCESS))
+        if manifest is None or manifest.fingerprint != self.fingerprint:
+            return None
+        try:
+            whole = all(folder.child(entry.name).size() == entry.bytes for entry in manifest.files)
+        except StorageError:
+            return None
+        return manifest if whole else None
 
-        from airflow_provider_cleartrace.explanations.table import rule_fields  # noqa: PLC0415  (as above)
+    def _figures(self) -> dict[str, Any]:
+        figures: dict[str, Any] = json.loads(self.target.child(MANIFEST).read_bytes())
+        return figures
 
-        fields = rule_fields()
-        if clash := {each.name for each in fields}.intersection(identity.names):
-            raise ValidationError(f"the id column {min(clash)!r} has the name of an output column")
-        schema = pa.schema([*identity, *fields])
-        self._table = self._stack.enter_context(table_writer(self.folder.child(RULES), schema))
-        return self._table
+    def prepare(self) -> None:
+        """Make sure that the place takes files, before anything is asked for.
 
-    def _plot(self, name: str, svg: bytes) -> None:
-        self._stack.enter_context(published(self.folder.child(name))).write(svg)
-        self.plotted.append(name)
+        Raises:
+            StorageError: it does not; the message says why.
+        """
+        probe = self.staged.child(".started")
+        try:
+            self.staged.delete_folder()
+            with probe.create() as stream:
+                stream.write(b"started")
+            probe.delete()
+        except StorageError as error:
+            reason = str(error).rpartition(": ")[2]
+            raise StorageError(f"{self.target.uri}: cannot be written: {reason}") from None
 
-    def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Remove what an earlier output had more, and say that this one is whole."""
-        for name in self.folder.names():
-            if name.startswith(f"{PLOTS}/") and name not in self.plotted:
-                self.folder.child(name).delete()
-        text = json.dumps(manifest, sort_keys=True, indent=1, ensure_ascii=False)
-        publish_bytes(self.folder.child(MANIFEST), text.encode())
+    def publish(self, files: Sequence[FileEntry], counts: Mapping[str, int]) -> None:
+        """Put the staged files into their place; what they replace is gone afterwards."""
+        manifest = Manifest(self.fingerprint, tuple(files), counts, self.made_by)
+        publish_bytes(self.staged.child(SUCCESS), manifest.to_bytes())
+        self._take_place(manifest)
+
+    def _take_place(self, manifest: Manifest) -> None:
+        if self.target.is_local:
+            aside = self.target.sibling(f".{self.target.name}.{self.fingerprint[:12]}.old")
+            aside.delete_folder()
+            with self.target.errors_named():
+                if self.target.is_folder():
+                    Path(self.target.path).rename(aside.path)
+                Path(self.staged.path).rename(self.target.path)
+        else:
+            self.target.child(SUCCESS).delete()
+            kept = {entry.name for entry in manifest.files}
+            for name in set(self.target.names()) - kept:
+                self.target.child(name).delete()
+            for name in sorted(kept):
+                self.staged.child(name).move(self.target.child(name))
+            publish_bytes(self.target.child(SUCCESS), manifest.to_bytes())
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Delete what this and earlier tries left beside the output."""
+        ours = re.compile(rf"\.{re.escape(self.target.name)}\.[0-9a-f]{{12}}\.(tmp|old)")
+        for name in self.target.sibling_names():
+            if ours.fullmatch(name):
+                self.target.sibling(name).delete_folder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from airflow_provider_cleartrace.explanations.schema import json_schema
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
 from airflow_provider_cleartrace.operators.calibrated import ClearTraceCalibratedExplainOperator
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import locate
+from airflow_provider_cleartrace.storage.manifests import Manifest
 from tests.integration.airflow_tasks import context
 from tests.integration.local_server import LocalServer
 
@@ -30,6 +33,7 @@ CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.cs
 FAST = {"mode": "fast", "n_hyperopt_steps": 1}
 MODEL = "calibrated-credit"
 TARGET = "good_credit"
+WHOLE = {"_SUCCESS", "manifest.json", "payloads.jsonl", "rules.parquet"}
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -64,8 +68,26 @@ def files(tmp_path: Path, credit: pd.DataFrame, trained: str) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of each prediction that is asked for from here on."""
+    counts: list[int] = []
+    original = ClearTrace.predict
+
+    def counting(client: ClearTrace, /, X: Any) -> Any:
+        counts.append(len(X))
+        return original(client, X)
+
+    monkeypatch.setattr(ClearTrace, "predict", counting)
+    return counts
+
+
 def run(arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
     return ClearTraceCalibratedExplainOperator(**arguments | more).execute(context("explain"))
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def payloads(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -141,12 +163,23 @@ class TestOutput:
         assert all(entry["is_counter"] and entry["is_ensured"] for entry in table)
         assert any(entry["conjunctive"] and len(entry["features"]) == 2 for entry in table)
 
-    def test_the_same_seed_gives_the_same_bytes_whatever_the_batches(self, files: dict[str, Any]) -> None:
+    def test_the_same_seed_gives_the_same_bytes(self, files: dict[str, Any]) -> None:
+        few = {"focus_columns": ["duration_in_month", "credit_amount", "purpose"], "conjunctions": {}}
         contents = []
-        for batch_rows in (30, 30, 7):
-            told = run(files, kind="fast", batch_rows=batch_rows, held_out=0)
-            contents.append((Path(told["payloads_uri"]).read_bytes(), Path(told["rules_uri"]).read_bytes()))
-        assert contents[0] == contents[1] == contents[2]
+        for _ in range(2):
+            told = run(files, **few, plots=[0, 12])
+            names = ["payloads.jsonl", "rules.parquet", "manifest.json", *told["plots"]]
+            contents.append([(Path(told["output_uri"]) / name).read_bytes() for name in names])
+        assert len(contents[0]) == 5
+        assert contents[0] == contents[1]
+
+    def test_alternatives_are_the_same_whatever_the_batches(self, files: dict[str, Any]) -> None:
+        few = {"focus_columns": ["duration_in_month", "credit_amount", "purpose"], "conjunctions": {}}
+        contents = []
+        for batch_rows in (30, 7):
+            told = run(files, **few, kind="alternative", held_out=0, batch_rows=batch_rows)
+            contents.append([Path(told[name]).read_bytes() for name in ("payloads_uri", "rules_uri")])
+        assert contents[0] == contents[1]
 
     def test_a_failed_task_leaves_the_old_output(self, files: dict[str, Any], tmp_path: Path) -> None:
         told = run(files)
@@ -160,11 +193,8 @@ class TestOutput:
             run(files, data=str(tmp_path / "bad.csv"), batch_rows=5)
 
         assert Path(told["payloads_uri"]).read_bytes() == before
-        assert sorted(path.name for path in Path(files["output_uri"]).iterdir()) == [
-            "manifest.json",
-            "payloads.jsonl",
-            "rules.parquet",
-        ]
+        assert set(listed(tmp_path / "explained")) == WHOLE
+        assert not [name for name in listed(tmp_path) if name.startswith(".")]
 
     def test_chosen_rows_are_plotted(self, files: dict[str, Any]) -> None:
         told = run(files, plots=[0, 12], held_out=0)
@@ -174,7 +204,7 @@ class TestOutput:
             assert b"<svg" in (Path(files["output_uri"]) / name).read_bytes()
 
         again = run(files, plots=[3], held_out=0)
-        assert [path.name for path in (Path(files["output_uri"]) / "plots").iterdir()] == ["row-3.svg"]
+        assert listed(Path(files["output_uri"]) / "plots") == ["row-3.svg"]
         assert again["plots"] == ["plots/row-3.svg"]
 
     def test_missing_numbers_and_unknown_levels_get_a_prediction_and_no_rule(
@@ -197,6 +227,79 @@ class TestOutput:
             jsonschema.validate(line, json_schema())
 
 
+class TestPublication:
+    def test_success_names_every_file_with_its_digest(self, files: dict[str, Any]) -> None:
+        told = run(files, plots=[0])
+
+        folder = Path(files["output_uri"])
+        success = Manifest.read(locate(str(folder / "_SUCCESS")))
+        assert success is not None
+        assert success.fingerprint == told["fingerprint"]
+        assert {entry.name for entry in success.files} == WHOLE - {"_SUCCESS"} | {"plots/row-0.svg"}
+        for entry in success.files:
+            content = (folder / entry.name).read_bytes()
+            assert (entry.bytes, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+    def test_skip_keeps_what_is_made_of_the_same_and_replaces_what_is_not(
+        self, files: dict[str, Any], asked: list[int]
+    ) -> None:
+        first = run(files, kind="fast", if_exists="skip")
+        assert asked
+        asked.clear()
+
+        assert run(files, kind="fast", if_exists="skip") == first
+        assert asked == []
+
+        second = run(files, kind="fast", if_exists="skip", features_to_ignore=["purpose"])
+        assert asked
+        assert second["fingerprint"] != first["fingerprint"]
+
+        calibration = pd.read_csv(files["calibration_data"])
+        calibration[:-1].to_csv(files["calibration_data"], index=False)
+        asked.clear()
+        run(files, kind="fast", if_exists="skip", features_to_ignore=["purpose"])
+        assert asked
+
+    def test_fail_refuses_another_output_before_the_model_is_asked_and_takes_its_own(
+        self, files: dict[str, Any], asked: list[int]
+    ) -> None:
+        told = run(files, kind="fast", if_exists="fail")
+        asked.clear()
+        assert run(files, kind="fast", if_exists="fail") == told
+        with pytest.raises(StorageError, match="there is an output already"):
+            run(files, kind="fast", if_exists="fail", held_out=0)
+        assert asked == []
+
+    def test_a_task_that_was_killed_between_the_two_renames_is_completed_by_the_next_try(
+        self, files: dict[str, Any], asked: list[int], tmp_path: Path
+    ) -> None:
+        told = run(files, kind="fast")
+        # The state after the old output was moved away: the new one is whole, but not in its place.
+        staged = tmp_path / f".explained.{told['fingerprint'][:12]}.tmp"
+        (tmp_path / "explained").rename(staged)
+        (tmp_path / f".explained.{told['fingerprint'][:12]}.old").mkdir()
+        asked.clear()
+
+        assert run(files, kind="fast") == told
+        assert asked == []
+        assert set(listed(tmp_path / "explained")) == WHOLE
+        assert not [name for name in listed(tmp_path) if name.startswith(".")]
+
+    def test_a_folder_with_anything_else_and_the_folder_of_the_data_are_refused(
+        self, files: dict[str, Any], asked: list[int], tmp_path: Path
+    ) -> None:
+        (tmp_path / "explained").mkdir()
+        (tmp_path / "explained" / "notes.txt").write_text("mine")
+        with pytest.raises(StorageError, match=r"such as 'notes\.txt'"):
+            run(files)
+        with pytest.raises(StorageError, match="would replace the data it is made from"):
+            run(files, output_uri=f"{tmp_path}/")
+        with pytest.raises(StorageError, match="end it with a slash"):
+            run(files, output_uri=str(tmp_path / "one-file"))
+        assert asked == []
+        assert (tmp_path / "explained" / "notes.txt").read_text() == "mine"
+
+
 def test_rows_and_results_may_lie_on_s3(
     files: dict[str, Any], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -215,9 +318,13 @@ def test_rows_and_results_may_lie_on_s3(
         files[name] = f"s3://calibrated/{name}.csv"
 
     told = run(files, kind="fast", output_uri="s3://calibrated/out/")
+    assert run(files, kind="fast", output_uri="s3://calibrated/out/", if_exists="skip") == told
+    with pytest.raises(StorageError, match="there is an output already"):
+        run(files, kind="fast", output_uri="s3://calibrated/out/", if_exists="fail", held_out=0)
 
-    objects = {entry["Key"] for entry in s3.list_objects_v2(Bucket="calibrated", Prefix="out/")["Contents"]}
-    assert objects == {"out/manifest.json", "out/payloads.jsonl", "out/rules.parquet"}
+    objects = {entry["Key"] for entry in s3.list_objects_v2(Bucket="calibrated")["Contents"]}
+    objects -= {"data.csv", "calibration_data.csv"}
+    assert objects == {f"out/{name}" for name in WHOLE}
     lines = s3.get_object(Bucket="calibrated", Key="out/payloads.jsonl")["Body"].read().splitlines()
     assert len(lines) == told["rows"] == 30
 
@@ -234,12 +341,14 @@ class TestRefused:
             ({"kind": "fast", "conjunctions": {}}, "fast explanations have no conditions to join"),
             ({"confidence": 0.9}, "of a regression's intervals"),
             ({"conjunctions": {"max_rule_size": 9}}, "max_rule_size must be 2 to 3"),
+            ({"kind": "fast", "plots": [0]}, "plots of factual and alternative explanations"),
+            ({"id_columns": ["rule"]}, "the id column 'rule' has the name of an output column"),
         ],
     )
     def test_an_option_that_does_not_fit_fails_before_the_model_is_asked(
         self, files: dict[str, Any], more: dict[str, Any], text: str, asked: list[int]
     ) -> None:
-        with pytest.raises(ExplanationError, match=text):
+        with pytest.raises((ExplanationError, ValidationError), match=text):
             run(files, **more)
         assert asked == []
 
@@ -248,7 +357,8 @@ class TestRefused:
         [
             (lambda frame: frame.head(20), "16 calibration rows are too few: 30 are needed"),
             (lambda frame: frame[frame[TARGET] == 1], "no calibration row has the class 0"),
-            (lambda frame: frame.assign(**{TARGET: 7}), "values that are no classes of the model"),
+            (lambda frame: frame.replace({TARGET: {0: 7}}), "1 values that are no classes of the model"),
+            (lambda frame: frame.assign(purpose=frame.index), "'purpose' has 250 levels"),
             (lambda frame: frame.drop(columns="purpose"), "no column 'purpose'"),
         ],
     )
@@ -286,19 +396,6 @@ class TestRefused:
     def test_an_unknown_model_is_not_found(self, files: dict[str, Any]) -> None:
         with pytest.raises(NotFoundError):
             run(files, model_id="nobody-trained-this")
-
-    @pytest.fixture
-    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """The rows of each prediction that is asked for from here on."""
-        counts: list[int] = []
-        original = ClearTrace.predict
-
-        def counting(client: ClearTrace, /, X: Any) -> Any:
-            counts.append(len(X))
-            return original(client, X)
-
-        monkeypatch.setattr(ClearTrace, "predict", counting)
-        return counts
 
 
 class TestOtherTasks:

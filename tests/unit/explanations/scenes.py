@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,13 @@ class Scene:
 
     def library(self, kind: str, count: int, **options: Any) -> Any:
         """The plain library's explanations of the same rows."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return getattr(self.plain, METHODS[kind])(self.codes(self.rows(count)), **options)
+
+    @functools.cached_property
+    def plain(self) -> WrapCalibratedExplainer:
+        """The library, calibrated with the same data."""
         wrapped = WrapCalibratedExplainer(self.model)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -100,7 +107,14 @@ class Scene:
                 }
                 or None,
             )
-            return getattr(wrapped, METHODS[kind])(self.codes(self.rows(count)), **options)
+        return wrapped
+
+
+@functools.cache
+def shared(scene: Callable[[], Scene]) -> tuple[Scene, CalibratedExplainer]:
+    """A scene and an explainer that is calibrated once, for tests that only look at what it tells."""
+    made = scene()
+    return made, made.explainer()
 
 
 def _shuffled(data: Any, columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.Series[Any]]:

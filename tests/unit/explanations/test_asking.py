@@ -13,8 +13,9 @@ import pytest
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
+from airflow_provider_cleartrace.explanations.held_out import of_probabilities
 from airflow_provider_cleartrace.explanations.predictions import RemoteClassifier, RemoteRegressor
-from airflow_provider_cleartrace.explanations.question import Question, percentiles_of
+from airflow_provider_cleartrace.explanations.question import MAX_LEVELS, Question, percentiles_of
 from tests.unit.explanations.scenes import Scene, breast_cancer, diabetes, german_credit
 
 
@@ -264,6 +265,69 @@ def test_ninety_percent_intervals_cover_ninety_percent() -> None:
     explainer = CalibratedExplainer(
         lambda rows: rows["a"] + np.sin(2 * rows["b"]), feature_names=list("abcd")
     ).calibrate(frame[:3_000], y[:3_000])
-    told = explainer.measure(frame[3_000:], y[3_000:], Question(percentiles=percentiles_of(0.9)))
+    question = Question(percentiles=percentiles_of(0.9), focus_columns=("a",))
+    told = explainer.measure(frame[3_000:], y[3_000:], question)
     assert told.rows == 2_000
     assert told.coverage == pytest.approx(0.9, abs=0.03)
+    few = explainer.explain(frame[3_000:3_010], question)
+    widths = [each.instance_prediction.estimate.interval.width for each in few]
+    assert np.mean(widths) == explainer.measure(frame[3_000:3_010], y[3_000:3_010], question).mean_width
+
+
+def test_probabilities_of_a_sound_model_agree_with_what_happens() -> None:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(3_000, 2))
+    chance = 1 / (1 + np.exp(-X[:, 0]))
+    y = pd.Series((random.random(3_000) < chance).astype(int))
+    frame = pd.DataFrame(X, columns=list("ab"))
+    boastful = CalibratedExplainer(
+        lambda rows: 1 / (1 + np.exp(-4 * rows["a"])), feature_names=list("ab"), classes=[0, 1]
+    ).calibrate(frame[:1_000], y[:1_000])
+    told = boastful.measure(frame[1_000:], y[1_000:], Question())
+    raw = 1 / (1 + np.exp(-4 * X[1_000:, 0]))
+    uncalibrated = of_probabilities(raw, raw, raw, y[1_000:].to_numpy() == 1)
+    assert told.coverage is None
+    assert told.calibration_error < 0.05 < 0.15 < uncalibrated.calibration_error
+
+
+class TestManyLevels:
+    def scene(self, levels: int) -> tuple[pd.DataFrame, pd.Series[Any], list[int], CalibratedExplainer]:
+        rows = pd.DataFrame(
+            {"id": [f"c{row % levels}" for row in range(300)], "x": np.linspace(0, 1, 300) ** 2}
+        )
+        asked: list[int] = []
+
+        def predict(frame: pd.DataFrame) -> Any:
+            asked.append(len(frame))
+            return frame["x"].to_numpy()
+
+        return rows, rows["x"], asked, CalibratedExplainer(predict, feature_names=["id", "x"])
+
+    def test_a_text_column_with_too_many_levels_is_refused_before_the_model_is_asked(self) -> None:
+        rows, target, asked, explainer = self.scene(MAX_LEVELS + 1)
+        for kind in ("factual", "alternative"):
+            with pytest.raises(ExplanationError, match="the category 'id' has 101 levels"):
+                explainer.check(rows, target, Question(kind=kind))
+        assert asked == []
+        explainer.calibrate(rows, target)
+        before = len(asked)
+        with pytest.raises(ExplanationError, match="the category 'id' has 101 levels"):
+            explainer.factual(rows[:2])
+        assert len(asked) == before
+
+    def test_it_is_no_matter_where_no_rule_about_it_is_wanted(self) -> None:
+        rows, target, asked, explainer = self.scene(300)
+        explainer.calibrate(rows, target)
+        for question, most in (
+            (Question(features_to_ignore=("id",)), 50),
+            (Question(kind="alternative", focus_columns=("x",)), 50),
+            (Question(kind="fast"), 4_000),
+        ):
+            asked.clear()
+            explainer.check(rows, target, question)
+            assert explainer.explain(rows[:2], question)[0].feature_rules
+            assert sum(asked) <= most
+
+    def test_the_most_levels_are_allowed(self) -> None:
+        rows, target, _, explainer = self.scene(MAX_LEVELS)
+        explainer.check(rows, target, Question())

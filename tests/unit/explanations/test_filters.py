@@ -12,9 +12,9 @@ from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.explanations.filters import NAMES
 from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.values import Estimate
-from tests.unit.explanations.scenes import breast_cancer, diabetes, wine
+from tests.unit.explanations.scenes import breast_cancer, diabetes, shared, wine
 
-ROWS = 12
+ROWS = 10
 Scenes = pytest.mark.parametrize(
     ("scene", "threshold"),
     [(breast_cancer, None), (wine, None), (diabetes, None), (diabetes, 140.0)],
@@ -27,8 +27,8 @@ Scenes = pytest.mark.parametrize(
 def test_each_filter_keeps_what_the_library_s_keeps(
     scene: Callable[[], Any], threshold: float | None, conjunctions: Conjunctions | None
 ) -> None:
-    made = scene()
-    ours = made.explainer().explain(
+    made, explainer = shared(scene)
+    ours = explainer.explain(
         made.rows(ROWS), Question(kind="alternative", threshold=threshold, conjunctions=conjunctions)
     )
     theirs = made.library("alternative", ROWS, **({} if threshold is None else {"threshold": threshold}))
@@ -84,8 +84,8 @@ def on_the_front(position: int, rules: list[Estimate]) -> bool:
 def test_each_rule_s_filters_are_those_of_the_reference_s_words(
     scene: Callable[[], Any], threshold: float | None
 ) -> None:
-    made = scene()
-    told = made.explainer().alternatives(made.rows(ROWS), threshold=threshold)
+    made, explainer = shared(scene)
+    told = explainer.alternatives(made.rows(ROWS), threshold=threshold)
     for explanation in told:
         base = explanation.instance_prediction.estimate
         rules = [rule.prediction for rule in explanation.feature_rules]
@@ -100,8 +100,8 @@ def test_each_rule_s_filters_are_those_of_the_reference_s_words(
 
 
 def test_directions_are_alternatives_and_qualities_are_conditions() -> None:
-    scene = breast_cancer()
-    told = scene.explainer().alternatives(scene.rows(ROWS))
+    scene, explainer = shared(breast_cancer)
+    told = explainer.alternatives(scene.rows(ROWS))
     either = [rule for each in told.filtered(["super", "counter", "ensured"]) for rule in each.feature_rules]
     assert either
     for rule in either:
@@ -110,9 +110,9 @@ def test_directions_are_alternatives_and_qualities_are_conditions() -> None:
 
 
 def test_a_filter_that_does_not_exist_or_does_not_fit_is_refused() -> None:
-    scene = breast_cancer()
-    told = scene.explainer().factual(scene.rows(1))
+    scene, explainer = shared(breast_cancer)
+    told = explainer.factual(scene.rows(1))
     with pytest.raises(ExplanationError, match="a factual explanation has none"):
         told.filtered(["super"])
     with pytest.raises(ExplanationError, match="unknown filter 'best'"):
-        scene.explainer().alternatives(scene.rows(1), filters=("best",))
+        explainer.alternatives(scene.rows(1), filters=("best",))

@@ -10,11 +10,11 @@ import pytest
 
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.question import Question
-from tests.unit.explanations.scenes import Scene, breast_cancer, diabetes, german_credit, wine
+from tests.unit.explanations.scenes import Scene, breast_cancer, diabetes, german_credit, shared, wine
 
 SCENES = {"breast cancer": breast_cancer, "wine": wine, "diabetes": diabetes, "german credit": german_credit}
 COLUMNS = ("predict", "predict_low", "predict_high", "weight", "weight_low", "weight_high")
-ROWS = 6
+ROWS = 4
 
 JOINED = Conjunctions(n_top_features=3, max_rule_size=3)
 
@@ -52,9 +52,9 @@ def assert_equal(ours: Any, theirs: Any) -> None:
 def test_values_and_texts_are_the_library_s(
     name: str, kind: Any, threshold: Any, conjunctions: Conjunctions | None
 ) -> None:
-    scene = SCENES[name]()
+    scene, explainer = shared(SCENES[name])
     question = Question(kind=kind, threshold=threshold, conjunctions=conjunctions)
-    ours = scene.explainer().explain(scene.rows(ROWS), question)
+    ours = explainer.explain(scene.rows(ROWS), question)
     theirs = scene.library(kind, ROWS, **({"threshold": threshold} if threshold else {}))
     if conjunctions is not None:
         theirs.add_conjunctions(conjunctions.n_top_features, conjunctions.max_rule_size)
@@ -63,15 +63,15 @@ def test_values_and_texts_are_the_library_s(
 
 @pytest.mark.parametrize("name", SCENES)
 def test_fast_weights_are_the_library_s(name: str) -> None:
-    scene = SCENES[name]()
-    assert_equal(scene.explainer().fast(scene.rows(ROWS)), scene.library("fast", ROWS))
+    scene, explainer = shared(SCENES[name])
+    assert_equal(explainer.fast(scene.rows(ROWS)), scene.library("fast", ROWS))
 
 
 @pytest.mark.parametrize("kind", ["factual", "alternative"])
 @pytest.mark.parametrize("name", ["breast cancer", "wine", "diabetes"])
 def test_the_payload_has_every_value_of_the_library_s_payload(name: str, kind: Any) -> None:
-    scene = SCENES[name]()
-    ours = scene.explainer().explain(scene.rows(ROWS), Question(kind=kind)).build_rules_payload()
+    scene, explainer = shared(SCENES[name])
+    ours = explainer.explain(scene.rows(ROWS), Question(kind=kind)).build_rules_payload()
     for mine, its in zip(ours, scene.library(kind, ROWS).build_rules_payload(), strict=True):
         own_rules = zip(mine["core"]["feature_rules"], mine["metadata"]["feature_rules"], strict=True)
         its_rules = zip(its["core"]["feature_rules"], its["metadata"]["feature_rules"], strict=True)
@@ -104,8 +104,7 @@ def test_the_payload_has_every_value_of_the_library_s_payload(name: str, kind: A
 
 @pytest.mark.parametrize("name", SCENES)
 def test_an_alternative_s_prediction_is_the_mean_of_predictions_for_its_sampled_values(name: str) -> None:
-    scene = SCENES[name]()
-    explainer = scene.explainer()
+    scene, explainer = shared(SCENES[name])
     told = explainer.alternatives(scene.rows(3))
     for explanation in told:
         own = dict(zip(told.feature_names, explanation.instance, strict=True))
@@ -134,23 +133,37 @@ def predicted(explainer: Any, scene: Scene, rows: pd.DataFrame, label: Any) -> l
 
 
 def test_alternatives_of_a_category_name_every_other_level_that_changes_the_prediction() -> None:
-    scene = german_credit()
-    explainer = scene.explainer()
+    scene, explainer = shared(german_credit)
     known = set(scene.calibration["purpose"])
-    for explanation in explainer.alternatives(scene.rows(6), focus_columns=("purpose",)):
+    for explanation in explainer.alternatives(scene.rows(4), focus_columns=("purpose",)):
         own = dict(zip(scene.names, explanation.instance, strict=True))
         told = {rule.conditions[0].value: rule.prediction for rule in explanation.feature_rules}
         base = explanation.instance_prediction.estimate
-        for level in known - {own["purpose"]}:
-            (again,) = explainer.factual(pd.DataFrame([{**own, "purpose": level}]))
+        levels = sorted(known - {own["purpose"]})
+        changed = pd.DataFrame([{**own, "purpose": level} for level in levels])
+        for level, again in zip(levels, explainer.factual(changed, focus_columns=("housing",)), strict=True):
             if again.instance_prediction.estimate.interval != base.interval:
                 assert told.pop(level) == again.instance_prediction.estimate
         assert not told
 
 
+@pytest.mark.parametrize("kind", ["factual", "alternative"])
+def test_what_was_asked_about_some_features_leaves_what_is_told_of_all(kind: Any) -> None:
+    scene, explainer = shared(german_credit)
+    rows, some, other = scene.rows(3), tuple(scene.names[:2]), tuple(scene.names[2:])
+    fresh = scene.explainer()
+    whole = fresh.explain(rows, Question(kind=kind)).build_rules_payload()
+    part = explainer.explain(rows, Question(kind=kind, focus_columns=some)).build_rules_payload()
+    fresh.explain(rows, Question(kind=kind, focus_columns=other))
+    assert fresh.explain(rows, Question(kind=kind)).build_rules_payload() == whole
+    fresh.explain(rows, Question(kind=kind, focus_columns=other))
+    assert fresh.explain(rows, Question(kind=kind, focus_columns=some)).build_rules_payload() == part
+    assert all(payload["core"]["feature_rules"] for payload in part)
+
+
 def test_the_order_of_kinds_does_not_matter() -> None:
-    scene = breast_cancer()
-    explainer, rows = scene.explainer(), scene.rows(5)
+    scene, explainer = shared(breast_cancer)
+    rows = scene.rows(5)
     before = explainer.factual(rows).build_rules_payload()
     explainer.fast(rows)
     explainer.alternatives(rows)
