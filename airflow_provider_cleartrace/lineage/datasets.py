@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.common.compat.openlineage.facet import Dataset, DatasetFacet
 
 
-def dataset_of(uri: str) -> Dataset:
+def dataset_of(uri: str, facets: Mapping[str, DatasetFacet] | None = None) -> Dataset:
     """The data set that a ``file://``, ``s3://`` or ``cleartrace://`` URI names.
 
     A local file is its absolute path in ``file``, an object its key in ``s3://<bucket>``, a model
@@ -21,9 +22,9 @@ def dataset_of(uri: str) -> Dataset:
 
     scheme, _, rest = uri.partition("://")
     if scheme == "file":
-        return Dataset(namespace="file", name=unquote(rest))
+        return Dataset(namespace="file", name=unquote(rest), facets=dict(facets or {}))
     store, _, name = rest.partition("/")
-    return Dataset(namespace=f"{scheme}://{store}", name=name)
+    return Dataset(namespace=f"{scheme}://{store}", name=name, facets=dict(facets or {}))
 
 
 def convert_asset_to_openlineage(asset: Any, lineage_context: Any) -> Dataset:

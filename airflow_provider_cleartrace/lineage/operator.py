@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_cleartrace.assets.files import file_uri
@@ -30,6 +30,9 @@ class ModelLineage:
 
     _told: Mapping[str, Any] = {}
     """The manifest of the finished task."""
+
+    _column_sources: Mapping[str, Sequence[str]] = {}
+    """For each column of the output the columns of the data that it comes from, once the task knows them."""
 
     @abc.abstractmethod
     def _server_url(self) -> str:
@@ -69,6 +72,7 @@ class ModelLineage:
                 OperatorLineage,
             )
 
+            from airflow_provider_cleartrace.lineage.columns import column_facets  # noqa: PLC0415  (as above)
             from airflow_provider_cleartrace.lineage.datasets import dataset_of  # noqa: PLC0415  (as above)
             from airflow_provider_cleartrace.lineage.facets import (  # noqa: PLC0415  (as above)
                 FACET_NAME,
@@ -80,9 +84,10 @@ class ModelLineage:
         try:
             told = self._told if self.makes_model else {}  # others tell of their rows, not of the model
             model_id = self._worked_on[0] if self._worked_on else getattr(self, "model_id", None)
+            facets = column_facets(self._column_sources, [dataset_of(uri) for uri in _files(self, "data")])
             return OperatorLineage(
                 inputs=[dataset_of(uri) for uri in self.read_uris()],
-                outputs=[dataset_of(uri) for uri in self.made_uris()],
+                outputs=[dataset_of(uri, facets) for uri in self.made_uris()],
                 run_facets={FACET_NAME: model_facet(model_id, getattr(self, "job", None), told)},
             )
         except Exception as error:  # a connection that cannot be read; its text may hold a secret

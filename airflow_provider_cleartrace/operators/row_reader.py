@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.operators.unseen import UnseenValues
 from airflow_provider_cleartrace.storage.arrays import column_of
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
@@ -104,11 +105,13 @@ class RowReader:
         source: The input.
         plan: How to cut it.
         is_done: Whether a part is finished already: its rows are read for their identity alone.
+        unseen: Counts what the model has not met in training.
     """
 
     source: Source
     plan: RowPlan
     is_done: Callable[[int], bool]
+    unseen: UnseenValues = field(default_factory=lambda: UnseenValues({}, ()))
     _seen: SeenIds = field(default_factory=SeenIds)
     _types: dict[str, Any] = field(default_factory=dict)
     _pending: list[pa.RecordBatch] = field(default_factory=list)
@@ -180,6 +183,7 @@ class RowReader:
             rows = _without(rows, repeated)
         if rejected and self.plan.on_bad_rows == "fail":
             raise rejected[0].error()
+        self._counts.update(self.unseen.count(rows))
         if not self.is_done(self._part):
             if rejected:
                 yield Batch(self._part, rejected=rejected)

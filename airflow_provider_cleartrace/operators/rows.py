@@ -20,6 +20,7 @@ from airflow_provider_cleartrace.operators.row_reader import (
     identity_of,
     rejected_row,
 )
+from airflow_provider_cleartrace.operators.unseen import MISSING, UNSEEN, UnseenValues
 from airflow_provider_cleartrace.storage.outputs import Output
 from airflow_provider_cleartrace.storage.parts import Part, PartWriter
 from airflow_provider_cleartrace.storage.sources import Source
@@ -165,6 +166,7 @@ class RowJob:
         plan: What is read of them.
         output: Where the parts go.
         ask: How a batch is answered.
+        unseen: Counts what the model has not met in training.
         max_in_flight: Most requests under way.
         metadata: What each output file says of itself, where its format can.
         log: For progress.
@@ -174,6 +176,7 @@ class RowJob:
     plan: RowPlan
     output: Output
     ask: Ask
+    unseen: UnseenValues
     max_in_flight: int
     metadata: Mapping[str, str]
     log: Any
@@ -191,7 +194,7 @@ class RowJob:
                 done[index] = self.output.staging.done(index)
             return done[index] is not None
 
-        reader = RowReader(self.source, self.plan, is_done)
+        reader = RowReader(self.source, self.plan, is_done, self.unseen)
         progress = Progress(self.log, self._share_done)
         try:
             async for item in in_order(iter(reader), Asker(self.ask, self.plan), self.max_in_flight):
@@ -210,6 +213,7 @@ class RowJob:
             raise
         if reused := sum(part is not None for part in done.values()):
             self.log.info("%d of %d parts were finished by an earlier try", reused, len(self.parts))
+        self.unseen.warn(self.log)
         return self.parts
 
     def _share_done(self, rows: int) -> float | None:
@@ -249,7 +253,7 @@ class RowJob:
         writer = self._part_writer(end.part)
         writer.counts.update(end.counts)
         counts = writer.counts
-        for name in ("rows_in", "rows_out", "rows_rejected", "rows_filtered"):
+        for name in ("rows_in", "rows_out", "rows_rejected", "rows_filtered", UNSEEN, MISSING):
             counts[name] += 0  # told also where it is none
         if counts["rows_in"] != counts["rows_out"] + counts["rows_rejected"] + counts["rows_filtered"]:
             raise AssertionError(f"rows of part {end.part} do not add up: {dict(counts)}")

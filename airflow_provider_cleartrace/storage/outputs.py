@@ -2,13 +2,14 @@
 
 Parts are written into a hidden folder beside the output, whose name holds the fingerprint of everything that
 decides what the output is; a later try of the same work finds the finished parts there. When the last part is
-done, the output takes its place: a local file or folder by renaming, an object by a copy, a folder on S3 by
-copies with the ``_SUCCESS`` manifest last.
+done, the output takes its place: a local file by renaming, a local folder by changing places with the one
+that was there, an object by a copy, a folder on S3 by copies with the ``_SUCCESS`` manifest last.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.exchange import exchange
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.manifests import PART, SUCCESS, FileEntry, Manifest
 from airflow_provider_cleartrace.storage.parts import Part, PartWriter, Staging, append_file
@@ -30,6 +32,9 @@ IF_EXISTS = ("replace", "fail", "skip")
 
 REJECTS = "_rejects.jsonl"
 """The rejected rows of a folder; those of a file ``NAME`` lie in ``NAME.rejects.jsonl`` beside it."""
+
+_STARTED = ".started"
+"""Says in the hidden folder whose it is."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,13 @@ class Output:
 
         Raises:
             StorageError: there is an output and ``if_exists`` is ``fail``; the folder holds files that no
-                task of this provider wrote; or the target is of the other kind (file, folder).
+                task of this provider wrote; the target is of the other kind (file, folder); or another map
+                index of this run writes, or has written, to the same place.
         """
         exists = self._exists()
         manifest = Manifest.read(self.manifest_place) if exists else None
+        if manifest is not None:
+            self._refuse_sibling(manifest.made_by, manifest.fingerprint)
         if manifest is not None and not (manifest.fingerprint == self.fingerprint and self._holds(manifest)):
             manifest = None
         if self.if_exists == "skip" and manifest is not None:
@@ -128,23 +136,46 @@ class Output:
         if not (self.target.named_as_folder and self.target.is_local):
             return None
         manifest = Manifest.read(self.staging.folder.child(SUCCESS))
-        if manifest is not None:
-            self._publish_local_folder(manifest)
-            self._tidy()
+        if manifest is None or manifest.fingerprint != self.fingerprint:
+            return None
+        self._publish_local_folder(manifest)
+        self._tidy()
         return manifest
 
-    def check_writable(self) -> None:
-        """Make sure that the place takes files, before anything is asked for.
+    def claim(self) -> None:
+        """Make sure that the place takes files, and that no other map index takes it, before any work.
+
+        Each task says first that it is there, and then looks for others: of two at the same moment one at
+        least finds the other.
 
         Raises:
-            StorageError: it does not; the message says why.
+            StorageError: it does not, or another does; the message says why.
         """
         try:
-            with self.staging.folder.child(".started").create() as stream:
-                stream.write(b"started")
+            with self.staging.folder.child(_STARTED).create() as stream:
+                stream.write(
+                    json.dumps({"fingerprint": self.fingerprint, "made_by": dict(self.made_by)}).encode()
+                )
         except StorageError as error:
             reason = str(error).rpartition(": ")[2]
             raise StorageError(f"{self.target.uri}: cannot be written: {reason}") from None
+        try:
+            for name in self._left_beside():
+                started = _read_json(self.target.sibling(name).child(_STARTED))
+                self._refuse_sibling(started.get("made_by", {}), started.get("fingerprint"))
+        except StorageError:
+            self.staging.discard_if_nothing_done()
+            raise
+
+    def _refuse_sibling(self, made_by: Mapping[str, Any], fingerprint: str | None) -> None:
+        """Refuse to share a place with other work of this run's other map indexes."""
+        *task, index = self.made_by.get("task") or [None]
+        *their_task, their_index = made_by.get("task") or [None]
+        if task and task == their_task and index != their_index and fingerprint != self.fingerprint:
+            raise StorageError(
+                f"{self.target.uri}: the map indexes {their_index} and {index} of this run write to the same"
+                " place: put {{ ti.map_index }} into output_uri, or delete the output if the mapping changed"
+            )
 
     def publish(self, parts: Sequence[Part], empty: pa.RecordBatch) -> Manifest:
         """Put the output into its place; what it replaces is gone afterwards.
@@ -203,9 +234,11 @@ class Output:
         aside = self.target.sibling(f".{self.target.name}.{self._mark}.old")
         aside.delete_folder()
         with self.target.errors_named():
-            if self.target.is_folder():
+            if not self.target.is_folder():
+                Path(staged.path).rename(self.target.path)
+            elif not exchange(staged.path, self.target.path):
                 Path(self.target.path).rename(aside.path)
-            Path(staged.path).rename(self.target.path)
+                Path(staged.path).rename(self.target.path)
 
     def _publish_s3_folder(self, manifest: Manifest, rejects: bool) -> None:
         self.manifest_place.delete()
@@ -217,7 +250,19 @@ class Output:
 
     def _tidy(self) -> None:
         """Delete what this and earlier, abandoned tries left beside the output."""
+        for name in self._left_beside():
+            self.target.sibling(name).delete_folder()
+
+    def _left_beside(self) -> list[str]:
+        """The hidden folders of this output."""
         ours = re.compile(rf"\.{re.escape(self.target.name)}\.[0-9a-f]{{12}}\.(tmp|old)")
-        for name in self.target.sibling_names():
-            if ours.fullmatch(name):
-                self.target.sibling(name).delete_folder()
+        return [name for name in self.target.sibling_names() if ours.fullmatch(name)]
+
+
+def _read_json(location: Location) -> Mapping[str, Any]:
+    """What a small file says; nothing where it is not there, or was cut short."""
+    try:
+        told = json.loads(location.read_bytes())
+    except (StorageError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,40 @@
+"""A task in a process of its own that is killed at a chosen request."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.integration.row_server import RowServer, honest
+
+_FORKS = multiprocessing.get_context("forkserver")
+# Airflow is imported once, for all tasks that are to be killed.
+_FORKS.set_forkserver_preload(["airflow_provider_cleartrace.operators.inference"])
+
+
+def _run(environment: Mapping[str, str], task: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    os.environ.update(environment)
+    task(*arguments, **options)
+
+
+def killed_at(
+    request: int, server: RowServer, task: Callable[..., Any], *arguments: Any, **options: Any
+) -> None:
+    """Run ``task`` and kill its process when the server has its request of this number, from 1."""
+    server.requests.clear()
+    process = _FORKS.Process(target=_run, args=(dict(os.environ), task, *arguments), kwargs=options)
+
+    def kill(_: str, __: Any, answer: Any) -> Any:
+        if len(server.requests) == request:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+        return answer
+
+    server.fault = kill
+    process.start()
+    process.join()
+    server.fault = honest
+    assert process.exitcode == -signal.SIGKILL, "it was killed, and did not end by itself"
