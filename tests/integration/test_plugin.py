@@ -58,24 +58,13 @@ class Airflow:
     """An API server that holds nothing but the plugin, and the rows that runs would have left."""
 
     def __init__(self, folder: Path) -> None:
-        from airflow.api_fastapi import app as api
-        from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+        from airflow.api_fastapi.app import create_auth_manager
         from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
         from fastapi import FastAPI
         from fastapi.testclient import TestClient
 
-        class OneDag(SimpleAuthManager):
-            """Lets everybody read the XComs of one DAG, and whatever else of any."""
-
-            def is_authorized_dag(
-                self, *, access_entity: Any = None, details: Any = None, **kwargs: Any
-            ) -> bool:
-                is_xcom = access_entity is not None and access_entity.name == "XCOM"
-                return not is_xcom or (details is not None and details.id == DAG)
-
         self.folder = folder
-        self.manager = OneDag()
-        api._AuthManagerState.instance = self.manager
+        self.manager = create_auth_manager()
         (mounted,) = ClearTracePlugin().fastapi_apps
         server = FastAPI()
         server.mount(mounted["url_prefix"], mounted["app"])
@@ -153,21 +142,38 @@ class Airflow:
 
 
 @pytest.fixture
-def airflow(database: None, tmp_path: Path) -> Iterator[Airflow]:
-    from airflow.api_fastapi import app as api
+def airflow(database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    from airflow.api_fastapi.app import purge_cached_app
     from airflow.models.dagrun import DagRun
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import delete
 
-    before = api._AuthManagerState.instance
+    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.integration.one_dag.OneDag")
     made = Airflow(tmp_path)
     made.run()
     yield made
-    api._AuthManagerState.instance = before
+    purge_cached_app()
     with create_session() as session:
         session.execute(delete(XComModel))
         session.execute(delete(DagRun))
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder on S3 with the report in it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    client.put_object(Bucket=BUCKET, Key="a/report.html", Body=REPORT)
+    yield f"s3://{BUCKET}/a"
+    server.stop()
 
 
 def manifest(output_uri: object = None, content: bytes = REPORT, **more: Any) -> dict[str, Any]:
@@ -247,27 +253,22 @@ class TestTheReport:
         )
         assert not [rule for rule in policy if "script" in rule or "allow-" in rule]
 
-    def test_a_report_on_s3_is_read(self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        try:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-            monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            s3 = boto3.client("s3")
-            s3.create_bucket(Bucket=BUCKET)
-            s3.put_object(Bucket=BUCKET, Key="a/report.html", Body=REPORT)
-            airflow.returned(manifest(f"s3://{BUCKET}/a/report.html"))
-            airflow.returned(manifest(f"s3://{BUCKET}/b/report.html"), "gone")
-            assert airflow.get(REPORT_PATH).content == REPORT
-            assert airflow.get("/tasks/gone/-1/report").status_code == 404
-            monkeypatch.setenv("AIRFLOW__CLEARTRACE__REPORTS_AWS_CONN_ID", "aws_reports")
-            monkeypatch.setenv("AIRFLOW_CONN_AWS_REPORTS", "aws://other:key@/?region_name=us-east-1")
-            assert airflow.get(REPORT_PATH).content == REPORT
-        finally:
-            server.stop()
+    def test_on_s3_is_read_with_the_server_s_own_credentials(self, airflow: Airflow, s3: str) -> None:
+        airflow.returned(manifest(f"{s3}/report.html"))
+        airflow.returned(manifest(f"{s3}/none.html"), "gone")
+        assert airflow.get(REPORT_PATH).content == REPORT
+        assert airflow.get("/tasks/gone/-1/report").status_code == 404
+
+    def test_on_s3_is_read_through_the_connection_that_is_configured(
+        self, airflow: Airflow, s3: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("airflow.providers.amazon")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AIRFLOW__CLEARTRACE__REPORTS_AWS_CONN_ID", "aws_reports")
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_REPORTS", "aws://id:secret@/?region_name=us-east-1")
+        airflow.returned(manifest(f"{s3}/report.html"))
+        assert airflow.get(REPORT_PATH).content == REPORT
 
 
 PAGES = ["", "/models", "/history", "/tasks/report/-1", REPORT_PATH]
