@@ -18,9 +18,9 @@ from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.operators.row_operator import one_of
-from airflow_provider_cleartrace.reports.tables import Table
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
+from airflow_provider_cleartrace.storage.tables import Table
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -8,9 +8,9 @@ from typing import Any
 
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Calibrated, CalibratedRow, CalibratedRule, is_number
-from airflow_provider_cleartrace.reports.tables import json_lines
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
+from airflow_provider_cleartrace.storage.tables import json_lines
 
 PAYLOADS, MANIFEST = "payloads.jsonl", "manifest.json"
 

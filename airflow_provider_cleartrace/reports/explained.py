@@ -15,7 +15,7 @@ from airflow_provider_cleartrace.reports.facts import (
 )
 from airflow_provider_cleartrace.reports.layout import FEATURE, LONG_DRIVER, PERSONA, Layout
 from airflow_provider_cleartrace.reports.predictions import Leading, Why
-from airflow_provider_cleartrace.reports.tables import Table, identities, numbers
+from airflow_provider_cleartrace.storage.tables import Table, identities, numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa

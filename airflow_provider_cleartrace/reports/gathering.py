@@ -20,9 +20,9 @@ from airflow_provider_cleartrace.reports.model_card import model_facts
 from airflow_provider_cleartrace.reports.predictions import chosen_rows, describe, read_scores
 from airflow_provider_cleartrace.reports.rows import row_details, row_values
 from airflow_provider_cleartrace.reports.scenarios import read_scenarios
-from airflow_provider_cleartrace.reports.tables import Table, numbers
 from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.s3 import S3ClientFactory, default_s3_client
+from airflow_provider_cleartrace.storage.tables import Table, numbers
 
 
 @dataclass(frozen=True)

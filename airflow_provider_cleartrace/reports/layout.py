@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_provider_cleartrace.reports.errors import ReportError
-from airflow_provider_cleartrace.reports.tables import Table
+from airflow_provider_cleartrace.storage.tables import Table
 
 PREDICTION, PROBABILITY, DRIVER, PERSONA = "prediction", "probability_", "driver_", "persona"
 FEATURE, LONG_DRIVER = "feature", "driver"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Bin, ClassShare, Predictions
 from airflow_provider_cleartrace.reports.layout import FEATURE, Layout
-from airflow_provider_cleartrace.reports.tables import Table, identities, numbers
+from airflow_provider_cleartrace.storage.tables import Table, identities, numbers
 
 if TYPE_CHECKING:
     import numpy as np

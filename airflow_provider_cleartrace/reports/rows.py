@@ -11,7 +11,7 @@ from airflow_provider_cleartrace.reports.facts import Reason, Row, RowDriver, is
 from airflow_provider_cleartrace.reports.figures import NONE
 from airflow_provider_cleartrace.reports.layout import Layout
 from airflow_provider_cleartrace.reports.predictions import Scores, Why
-from airflow_provider_cleartrace.reports.tables import Table, identities
+from airflow_provider_cleartrace.storage.tables import Table, identities
 
 ROW_DRIVERS = 8
 """Drivers of one row: what a reader compares at a glance."""

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Edit, EditedFeature, ScenarioRow, Scenarios
 from airflow_provider_cleartrace.reports.rows import value_text
-from airflow_provider_cleartrace.reports.tables import Table, identities, numbers
+from airflow_provider_cleartrace.storage.tables import Table, identities, numbers
 
 FIGURES = ("scenario", "n_changes", "prediction", "baseline_prediction")
 COLUMNS = (*FIGURES, "changes", "already_at_desired_class")

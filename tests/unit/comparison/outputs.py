@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from airflow_provider_cleartrace.reports.tables import Table
+from airflow_provider_cleartrace.storage.tables import Table
 
 FEATURES = ("age", "income", "debt, total")
 
