@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.exchange import exchange
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
 from airflow_provider_cleartrace.storage.outputs import IfExists
@@ -52,9 +53,11 @@ class RulesFolder:
         """Look at what is there before any work is done; returns the figures of an output to be kept.
 
         Raises:
-            StorageError: there is an output and ``if_exists`` is ``fail``, or files that are not of one.
+            StorageError: there is an output and ``if_exists`` is ``fail``, files that are not of one, or the
+                output of another map index of this run.
         """
         exists = self._exists()
+        self._refuse_other_map_index()
         published = self._whole(self.target) if exists else None
         if self.if_exists == "skip" and published is not None:
             return self._figures()
@@ -78,6 +81,18 @@ class RulesFolder:
                 f" such as {strange[0]!r}: name a folder of its own"
             )
         return bool(names)
+
+    def _refuse_other_map_index(self) -> None:
+        there = Manifest.read(self.target.child(SUCCESS))
+        if there is None or there.fingerprint == self.fingerprint:
+            return
+        *task, index = self.made_by["task"]
+        *their_task, their_index = there.made_by.get("task") or [None]
+        if task == their_task and index != their_index:
+            raise StorageError(
+                f"{self.target.uri}: the map indexes {their_index} and {index} of this run write to the same"
+                " place: put {{ ti.map_index }} into output_uri, or delete the output if the mapping changed"
+            )
 
     def _whole(self, folder: Location) -> Manifest | None:
         """The manifest of what lies in a folder, if it is made of the same and all files are there."""
@@ -121,9 +136,11 @@ class RulesFolder:
             aside = self.target.sibling(f".{self.target.name}.{self.fingerprint[:12]}.old")
             aside.delete_folder()
             with self.target.errors_named():
-                if self.target.is_folder():
+                if not self.target.is_folder():
+                    Path(self.staged.path).rename(self.target.path)
+                elif not exchange(self.staged.path, self.target.path):
                     Path(self.target.path).rename(aside.path)
-                Path(self.staged.path).rename(self.target.path)
+                    Path(self.staged.path).rename(self.target.path)
         else:
             self.target.child(SUCCESS).delete()
             kept = {entry.name for entry in manifest.files}

@@ -285,6 +285,23 @@ class TestPublication:
         assert set(listed(tmp_path / "explained")) == WHOLE
         assert not [name for name in listed(tmp_path) if name.startswith(".")]
 
+    def test_a_second_map_index_with_the_same_folder_is_refused(
+        self, files: dict[str, Any], asked: list[int], tmp_path: Path
+    ) -> None:
+        def mapped(index: int, rows: str) -> dict[str, Any]:
+            arguments = files | {"data": f"{files['data']}#rows={rows}", "kind": "fast"}
+            return ClearTraceCalibratedExplainOperator(**arguments).execute(
+                context("explain", map_index=index)
+            )
+
+        first = mapped(0, "0-5")
+        assert [line["id"]["row"] for line in payloads(first)] == list(range(5))
+        asked.clear()
+        with pytest.raises(StorageError, match="the map indexes 0 and 1 of this run write to the same place"):
+            mapped(1, "5-9")
+        assert asked == []
+        assert mapped(0, "0-4")["rows"] == 4
+
     def test_a_folder_with_anything_else_and_the_folder_of_the_data_are_refused(
         self, files: dict[str, Any], asked: list[int], tmp_path: Path
     ) -> None:
