@@ -24,7 +24,8 @@ from types import SimpleNamespace
 from typing import Any
 
 FEATURES = [f"f{index:02d}" for index in range(20)]
-FIGURE = "-0.12345678901234567"
+FIGURE = b"-0.12345678901234567"
+SENT_ROWS = 500
 GIGABYTE = 10**9
 UPLOAD_BYTES = 2 * GIGABYTE
 READ_BLOCK = 1024 * 1024
@@ -46,14 +47,22 @@ class CheapModel(BaseHTTPRequestHandler):
             port = self.server.server_address[1]
             self.reply(json.dumps(upload | {"upload_url": f"http://127.0.0.1:{port}/put"}))
             return
-        rows = body.count(b"],[") + 1
-        figures = "[" + ",".join([FIGURE] * len(FEATURES)) + "]"
-        table = "[" + ",".join([figures] * rows) + "]"
-        predictions = "[" + ",".join([FIGURE] * rows) + "]"
-        self.reply(
-            f'{{"predictions":{predictions},"local_drivers":{table},"local_agop":{table},'
-            f'"feature_names":{json.dumps(FEATURES)}}}'
-        )
+        self.explain(body.count(b"],[") + 1)
+
+    def explain(self, rows: int) -> None:
+        """The same figures for every row, sent from a block that is made once."""
+        figures = b"[" + b",".join([FIGURE] * len(FEATURES)) + b"]"
+        pieces = [b'{"feature_names":', json.dumps(FEATURES).encode()]
+        for name, entry in (("predictions", FIGURE), ("local_drivers", figures), ("local_agop", figures)):
+            whole, rest = divmod(rows - 1, SENT_ROWS)
+            block = (entry + b",") * SENT_ROWS
+            pieces += [f',"{name}":['.encode(), *[block] * whole, (entry + b",") * rest, entry, b"]"]
+        pieces.append(b"}")
+        self.send_response(200)
+        self.send_header("Content-Length", str(sum(map(len, pieces))))
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(piece)
 
     def do_PUT(self) -> None:
         left = int(self.headers["Content-Length"])

@@ -7,9 +7,22 @@ from typing import Any
 
 from airflow_provider_cleartrace.api import models, operations
 from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.api.operations import Operation
 from airflow_provider_cleartrace.client import frames
 from airflow_provider_cleartrace.client.exchange import Flow
-from airflow_provider_cleartrace.client.session import Session, build_body, call, check_length
+from airflow_provider_cleartrace.client.session import Session, build_body, call, check_length, encoded
+
+
+def _about(
+    operation: Operation[Any], body: type[models.SamplesBody], rows: frames.Rows, **options: Any
+) -> tuple[bytes, int]:
+    """The JSON that asks about some rows, and their number.
+
+    The rows themselves are let go: as Python numbers they take twice as much as in JSON, and would be
+    held for as long as the server works.
+    """
+    asked = build_body(body, samples=rows.values, feature_names=rows.names, **options)
+    return encoded(operation, asked), len(rows.values)
 
 
 def predict(session: Session, /, X: Any) -> Flow[models.Array]:
@@ -21,10 +34,9 @@ def predict(session: Session, /, X: Any) -> Flow[models.Array]:
     Returns:
         (n,) values, or probabilities of class 1; (n, k) probabilities for k > 2 classes.
     """
-    rows = frames.rows_from(X)
-    body = build_body(models.SamplesBody, samples=rows.values, feature_names=rows.names)
-    result = yield from call(session, operations.PREDICT, model_id=session.attached(), body=body)
-    check_length(operations.PREDICT, len(result.predictions), len(rows.values))
+    content, rows = _about(operations.PREDICT, models.SamplesBody, frames.rows_from(X))
+    result = yield from call(session, operations.PREDICT, model_id=session.attached(), body=content)
+    check_length(operations.PREDICT, len(result.predictions), rows)
     return result.predictions
 
 
@@ -45,16 +57,15 @@ def explain(
         use_sqrt: Give ``local_agop`` as the size of the gradient rather than its square.
         raw_gradient: Give drivers as the gradient itself, otherwise times (value - training mean).
     """
-    rows = frames.rows_from(X, feature_names=feature_names)
-    body = build_body(
+    content, rows = _about(
+        operations.EXPLAIN,
         models.ExplainBody,
-        samples=rows.values,
-        feature_names=rows.names,
+        frames.rows_from(X, feature_names=feature_names),
         use_sqrt=use_sqrt,
         raw_gradient=raw_gradient,
     )
-    result = yield from call(session, operations.EXPLAIN, model_id=session.attached(), body=body)
-    check_length(operations.EXPLAIN, len(result.local_drivers), len(rows.values))
+    result = yield from call(session, operations.EXPLAIN, model_id=session.attached(), body=content)
+    check_length(operations.EXPLAIN, len(result.local_drivers), rows)
     return result
 
 
@@ -79,19 +90,18 @@ def predict_and_explain(
         with_persona: Add each row's persona and its cluster id.
         rule_kwargs: Settings of the local rules; ``{}`` for the defaults, None for no rules.
     """
-    rows = frames.rows_from(X, feature_names=feature_names)
-    body = build_body(
+    operation = operations.PREDICT_AND_EXPLAIN
+    content, rows = _about(
+        operation,
         models.PredictAndExplainBody,
-        samples=rows.values,
-        feature_names=rows.names,
+        frames.rows_from(X, feature_names=feature_names),
         use_sqrt=use_sqrt,
         raw_gradient=raw_gradient,
         with_persona=with_persona,
         rule_kwargs=None if rule_kwargs is None else dict(rule_kwargs),
     )
-    operation = operations.PREDICT_AND_EXPLAIN
-    result = yield from call(session, operation, model_id=session.attached(), body=body)
-    check_length(operation, len(result.local_drivers), len(rows.values))
+    result = yield from call(session, operation, model_id=session.attached(), body=content)
+    check_length(operation, len(result.local_drivers), rows)
     return result
 
 

@@ -39,7 +39,7 @@ def call(
     operation: Operation[R],
     *,
     model_id: str | None = None,
-    body: models.Body | None = None,
+    body: models.Body | bytes | None = None,
     query: str = "",
 ) -> Flow[R]:
     """Send one operation and read its answer."""
@@ -52,17 +52,20 @@ def answer_of(
     operation: Operation[R],
     *,
     model_id: str | None = None,
-    body: models.Body | None = None,
+    body: models.Body | bytes | None = None,
     query: str = "",
 ) -> Flow[Answer]:
-    """Send one operation, with the retries its row of the table allows, and return the raw answer."""
+    """Send one operation, with the retries its row of the table allows, and return the raw answer.
+
+    A ``body`` of many rows comes as :func:`encoded`, so that they are not held as Python objects as well.
+    """
     settings = session.settings
     request = Request(
         operation=operation.name,
         method=operation.method,
         url=settings.base_url + operation.url_path(model_id, settings.paths) + query,
         timeout=settings.timeout,
-        content=None if body is None else _json(operation, body),
+        content=encoded(operation, body) if isinstance(body, models.Body) else body,
         headers={"Accept": "application/json"}
         | ({} if body is None else {"Content-Type": "application/json"}),
         authenticated=operation.authenticated,
@@ -100,7 +103,12 @@ def build_body(model: type[B], **fields: Any) -> B:
         raise ValidationError(problems) from None  # pydantic's message quotes the data
 
 
-def _json(operation: Operation[R], body: models.Body) -> bytes:
+def encoded(operation: Operation[Any], body: models.Body) -> bytes:
+    """A request body as the JSON that is sent.
+
+    Raises:
+        ValidationError: a value in it has no JSON form.
+    """
     try:
         return pydantic_core.to_json(body.wire())
     except ValueError:  # a training option or a constraint may hold anything

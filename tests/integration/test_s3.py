@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,22 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 from moto.server import ThreadedMotoServer
 
+from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.operators.inference import (
     ClearTraceExplainOperator,
     ClearTracePredictOperator,
 )
-from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
+from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator, ClearTraceUploadOperator
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location, locate
 from airflow_provider_cleartrace.storage.publishing import published
 from airflow_provider_cleartrace.storage.s3 import S3Access
 from tests.integration.airflow_tasks import context, run
+from tests.integration.killed_task import killed_at
 from tests.integration.row_server import RowServer, row_server
 
 CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
+TABLE = b"".join(CREDIT.read_bytes().splitlines(keepends=True)[:201])
 BUCKET = "tables"
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -51,6 +53,7 @@ def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "canary-id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)
     return client
@@ -62,7 +65,7 @@ def keys(s3: Any) -> list[str]:
 
 @pytest.fixture
 def data(s3: Any) -> str:
-    s3.upload_file(str(CREDIT), BUCKET, "in/credit.csv")
+    s3.put_object(Bucket=BUCKET, Key="in/credit.csv", Body=TABLE)
     return f"s3://{BUCKET}/in/credit.csv"
 
 
@@ -79,14 +82,14 @@ def test_a_model_is_trained_on_an_object_and_explains_into_another(s3: Any, data
         model_id=fitted["model_id"],
         data=data,
         output_uri=f"s3://{BUCKET}/out/explanations.parquet",
-        batch_rows=300,
+        batch_rows=60,
     ).execute(context())
 
     assert fitted["data"] == data
     assert fitted["fingerprint"].startswith("s3:")
-    assert fitted["bytes"] == CREDIT.stat().st_size
+    assert fitted["bytes"] == len(TABLE)
     written = s3.get_object(Bucket=BUCKET, Key="out/explanations.parquet")["Body"].read()
-    assert pq.read_table(io.BytesIO(written)).num_rows == explained["rows"] == 1000
+    assert pq.read_table(io.BytesIO(written)).num_rows == explained["rows"] == 200
     assert sorted(keys(s3)) == [
         "in/credit.csv",
         "out/.explanations.parquet.manifest.json",
@@ -118,10 +121,29 @@ def test_an_airflow_connection_leads_to_the_bucket(
 
 def test_other_bytes_under_the_same_key_are_another_model(s3: Any, data: str) -> None:
     first = run(lambda: fit(data), context("fit", run_id="versions"))
-    s3.put_object(Bucket=BUCKET, Key="in/credit.csv", Body=CREDIT.read_bytes()[: -len("\n")] + b"\n\n")
+    s3.put_object(Bucket=BUCKET, Key="in/credit.csv", Body=TABLE + b"\n")
     second = run(lambda: fit(data), context("fit", run_id="versions"))
     assert first["fingerprint"] != second["fingerprint"]
     assert first["model_id"] != second["model_id"]
+
+
+def test_an_object_is_uploaded_once_with_its_checksum(s3: Any, data: str) -> None:
+    upload = ClearTraceUploadOperator(task_id="upload", data=data)
+    first, second = (upload.execute(context("upload", run_id="once")) for _ in range(2))
+    assert first["sha256"] == hashlib.sha256(TABLE).hexdigest()
+    assert (first["bytes"], first["skipped"]) == (len(TABLE), False)
+    assert (second["model_id"], second["skipped"]) == (first["model_id"], True)
+
+
+def test_a_file_of_more_than_five_gigabytes_is_refused_before_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = {"conn_type": "cleartrace", "host": "http://127.0.0.1:9", "extra": {"max_retries": 0}}
+    monkeypatch.setenv("AIRFLOW_CONN_CLEARTRACE_DEFAULT", json.dumps(nobody))
+    with (tmp_path / "huge.parquet").open("wb") as file:
+        file.truncate(5 * 1024**3 + 1)
+    with pytest.raises(ValidationError, match=r"huge\.parquet.*at most 5368709120"):
+        ClearTraceUploadOperator(task_id="upload", data=str(tmp_path / "huge.parquet")).execute(context())
 
 
 class TestExports:
@@ -185,24 +207,8 @@ class TestExports:
     ) -> None:
         output = f"s3://{BUCKET}/out/{name}"
         self.predict(output, data=f"s3://{BUCKET}/rows/#rows=0-100")
-        program = (
-            "import sys\n"
-            "from tests.integration.test_s3 import TestExports\n"
-            "TestExports().predict(sys.argv[1])\n"
-        )
-        for request in (3, 9):
-            server.requests.clear()
-            process = subprocess.Popen([sys.executable, "-c", program, output])
-
-            def kill(_: str, __: Any, answer: Any, process: Any = process, request: int = request) -> Any:
-                if len(server.requests) >= request:
-                    process.kill()
-                return answer
-
-            server.fault = kill
-            process.wait()
-            assert self.read(s3, output) == [number / 1000 for number in range(100)]
-        server.fault = lambda _, __, answer: answer
+        killed_at(9, server, self.predict, output)
+        assert self.read(s3, output) == [number / 1000 for number in range(100)]
         server.requests.clear()
         self.predict(output)
         assert self.read(s3, output) == [number / 1000 for number in range(500)]
@@ -241,7 +247,7 @@ class TestExports:
     def test_renewed_credentials_are_taken_up_in_the_middle_of_a_file(
         self, s3: Any, server: RowServer
     ) -> None:
-        body = bytes(range(256)) * 100_000
+        body = bytes(range(256)) * 40_000
         s3.put_object(Bucket=BUCKET, Key="in/large.bin", Body=body)
         renewed = iter(range(10_000))
 
@@ -256,7 +262,7 @@ class TestExports:
         with access.open(f"{BUCKET}/in/large.bin") as stream:
             stream.seek(1000)
             assert stream.read() == body[1000:]
-        assert next(renewed) > 6
+        assert next(renewed) > 3
 
 
 def test_a_write_that_fails_leaves_the_old_object_and_no_other(s3: Any) -> None:

@@ -6,12 +6,18 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_cleartrace.assets.model import cleartrace_model_asset
-from airflow_provider_cleartrace.operators.inference import ClearTracePredictOperator
+from airflow_provider_cleartrace.operators.inference import (
+    ClearTraceExplainOperator,
+    ClearTracePredictOperator,
+)
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
+from tests.integration.airflow_tasks import context
+from tests.integration.row_server import row_server
 
 METHODS = ("on_start", "on_complete", "on_failure")
 
@@ -58,6 +64,39 @@ class TestWithTheProvider:
         ]
         assert [(data.namespace, data.name) for data in told.outputs] == [("s3://bucket", "a/b#1.parquet")]
         assert told.run_facets["cleartrace_model"].modelId == "loans"
+
+    def test_tells_the_columns_that_each_driver_comes_from(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "d.csv").write_text("id,age,income,region\n1,2,3,north\n")
+        operator = ClearTraceExplainOperator(
+            task_id="explain",
+            model_id="m",
+            data=str(tmp_path / "d.csv"),
+            output_uri=str(tmp_path / "o.parquet"),
+            id_columns=["id"],
+            columns=["region"],
+        )
+        with row_server({"age": {"dtype": "number"}, "income": {"dtype": "number"}}) as served:
+            told = {"conn_type": "cleartrace", "host": served.url}
+            monkeypatch.setenv("AIRFLOW_CONN_CLEARTRACE_DEFAULT", json.dumps(told))
+            operator.execute(context())
+            lineage = operator.get_openlineage_facets_on_complete(None)
+        assert lineage is not None
+        (output,) = lineage.outputs
+        fields = output.facets["columnLineage"].fields
+        assert {name: [source.field for source in field.inputFields] for name, field in fields.items()} == {
+            "id": ["id"],
+            "region": ["region"],
+            "prediction": ["age", "income"],
+            "driver_age": ["age"],
+            "driver_income": ["income"],
+            "agop_age": ["age"],
+            "agop_income": ["income"],
+        }
+        assert {source.name for field in fields.values() for source in field.inputFields} == {
+            str(tmp_path / "d.csv")
+        }
 
     def test_of_a_training_on_an_upload_leads_from_the_model_to_the_model(self) -> None:
         told = ClearTraceFitOperator(
