@@ -24,11 +24,11 @@ class TestRequests:
         scene = breast_cancer()
         explainer = scene.explainer()
         assert len(scene.asked) == 1
-        explainer.factual(scene.rows(40))
+        explainer.factual(scene.rows(12))
         assert len(scene.asked) == 3
-        explainer.factual(scene.rows(40), conjunctions=Conjunctions(5, 2))
+        explainer.factual(scene.rows(12), conjunctions=Conjunctions(5, 2))
         assert len(scene.asked) == 6
-        explainer.factual(scene.rows(40), conjunctions=Conjunctions(5, 3))
+        explainer.factual(scene.rows(12), conjunctions=Conjunctions(5, 3))
         assert len(scene.asked) == 10
         assert (explainer.calls, explainer.rows_sent) == (10, sum(scene.asked))
 
@@ -36,9 +36,9 @@ class TestRequests:
         scene = breast_cancer()
         explainer = scene.explainer(request_rows=100, max_in_flight=3)
         alone = breast_cancer().explainer()
-        told = explainer.alternatives(scene.rows(20))
+        told = explainer.alternatives(scene.rows(8))
         assert max(scene.asked) <= 108
-        assert told.build_rules_payload() == alone.alternatives(scene.rows(20)).build_rules_payload()
+        assert told.build_rules_payload() == alone.alternatives(scene.rows(8)).build_rules_payload()
 
     def test_rows_of_a_finished_batch_are_forgotten_and_the_calibration_is_not(self) -> None:
         scene = breast_cancer()

@@ -14,7 +14,7 @@ from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.values import Estimate
 from tests.unit.explanations.scenes import breast_cancer, diabetes, shared, wine
 
-ROWS = 10
+ROWS = 8
 Scenes = pytest.mark.parametrize(
     ("scene", "threshold"),
     [(breast_cancer, None), (wine, None), (diabetes, None), (diabetes, 140.0)],

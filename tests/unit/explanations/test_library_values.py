@@ -14,7 +14,7 @@ from tests.unit.explanations.scenes import Scene, breast_cancer, diabetes, germa
 
 SCENES = {"breast cancer": breast_cancer, "wine": wine, "diabetes": diabetes, "german credit": german_credit}
 COLUMNS = ("predict", "predict_low", "predict_high", "weight", "weight_low", "weight_high")
-ROWS = 4
+ROWS = 3
 
 JOINED = Conjunctions(n_top_features=3, max_rule_size=3)
 
