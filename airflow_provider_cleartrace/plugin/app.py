@@ -203,7 +203,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
 def _rendered(template: str, status: int = HTTPStatus.OK, *, headers: Any = None, **values: Any) -> Response:
     style = Markup(STYLE)  # noqa: S704  (a file of this package)
     content = TEMPLATES.get_template(template).render(style=style, **values)
-    return _answer(content.encode(), PAGE_POLICY, headers, status)
+    # JSON can hold half a character, which UTF-8 cannot.
+    return _answer(content.encode(errors="replace"), PAGE_POLICY, headers, status)
 
 
 def _answer(content: bytes, policy: str, headers: Any = None, status: int = HTTPStatus.OK) -> Response:

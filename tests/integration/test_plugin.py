@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -361,10 +362,11 @@ class TestWhatIsNotRead:
         assert answer.status_code == 404
         assert "root:" not in answer.text
 
-    def test_a_missing_file_and_a_folder_are_told_alike(self, airflow: Airflow) -> None:
+    def test_a_missing_file_a_folder_and_a_pipe_are_told_alike(self, airflow: Airflow) -> None:
         (airflow.folder / "folder.html").mkdir()
+        os.mkfifo(airflow.folder / "pipe.html")
         texts = set()
-        for place in ("none.html", "folder.html"):
+        for place in ("none.html", "folder.html", "pipe.html"):
             airflow.returned(manifest(airflow.folder / place), place.removesuffix(".html"))
             answer = airflow.get(f"/tasks/{place.removesuffix('.html')}/-1/report")
             assert answer.status_code == 404
@@ -372,13 +374,14 @@ class TestWhatIsNotRead:
         assert len(texts) == 1
 
     def test_a_file_that_would_fill_the_memory(
-        self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+        self, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         from airflow_provider_cleartrace.plugin import files
 
         monkeypatch.setattr(files, "MAX_BYTES", len(REPORT) - 1)
         airflow.returned(manifest(airflow.write()))
         assert airflow.get(REPORT_PATH).status_code == 404
+        assert "larger than" in caplog.text
 
     @pytest.mark.parametrize(
         "value",
@@ -438,6 +441,10 @@ class TestOurPages:
             page = airflow.page(path)
             assert not page.all("script", "img")
             assert any(evil in each.text for each in page.elements)
+
+    def test_show_half_a_character_as_a_question_mark(self, airflow: Airflow) -> None:
+        airflow.returned(drivers("a\ud800b"), "interpret")
+        assert "a?b" in airflow.get("/models").text
 
     def test_a_model_s_figures_drivers_and_tasks_stand_together(self, airflow: Airflow) -> None:
         airflow.returned(training(0.91234, fidelity=0.5), "fit")
