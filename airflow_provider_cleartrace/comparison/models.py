@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 """Moves on when an entry of the JSON means something else."""
@@ -151,7 +151,7 @@ class Comparison(Finding):
     """Everything a comparison finds. ``figures`` has by name what thresholds can be set on."""
 
     kind: Literal["cleartrace-comparison"] = "cleartrace-comparison"
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
     reference: Side
     current: Side
     figures: dict[str, float]

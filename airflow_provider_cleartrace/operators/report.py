@@ -34,7 +34,16 @@ Format = Literal["html", "md", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """In the order of their publication: the next report compares itself with the JSON, so that comes last."""
 
-FILES = ("data", "predictions", "explanations", "drivers", "scenarios", "segments", "calibrated")
+FILES = (
+    "data",
+    "predictions",
+    "explanations",
+    "drivers",
+    "scenarios",
+    "segments",
+    "calibrated",
+    "comparison",
+)
 """Parameters that name what the report is made from, besides the narrative, which may be a text."""
 
 
@@ -56,6 +65,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
         segments: The JSON of a Segment task.
         narrative: The ``.md`` file of a Narrative task, or its text.
         calibrated: The folder of a CalibratedExplain task.
+        comparison: The JSON of a Compare task.
         previous: The JSON of an earlier report, or a folder: of the files below it that are called as this
             report's JSON, the last before it in the order of paths. None there yet is no error.
         rows: Identities of rows to show in detail; by default those of the highest, median and lowest
@@ -100,6 +110,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
         segments: str | None = None,
         narrative: str | None = None,
         calibrated: str | None = None,
+        comparison: str | None = None,
         previous: str | None = None,
         rows: Sequence[Any] | None = None,
         id_columns: Sequence[str] | None = None,
@@ -126,6 +137,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
         self.segments = segments
         self.narrative = narrative
         self.calibrated = calibrated
+        self.comparison = comparison
         self.previous = previous
         self.rows = rows
         self.id_columns = id_columns
@@ -171,6 +183,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
             sections=[name for name, there in Words(self.audience, report).sections() if there],
             rows=report.predictions.rows if report.predictions else None,
             mean_prediction=report.predictions.mean if report.predictions else None,
+            verdict=report.comparison.verdict if report.comparison else None,
             compared_with=report.changes.earlier_made_at if report.changes else None,
         )
 
@@ -209,6 +222,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
             segments=self.segments,
             narrative=self.narrative,
             calibrated=self.calibrated,
+            comparison=self.comparison,
             data=self.data,
             rows=[str(row) for row in self.rows or ()],
             id_columns=named_columns("id_columns", self.id_columns),

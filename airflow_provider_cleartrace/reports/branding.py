@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_cleartrace.reports.errors import ReportError
-from airflow_provider_cleartrace.reports.facts import Text
+from airflow_provider_cleartrace.reports.texts import Text
 from airflow_provider_cleartrace.storage.locations import Location
 
 MOST_BYTES = 512 * 1024

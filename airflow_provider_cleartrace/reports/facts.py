@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_cleartrace.reports.texts import LONG, legible
+from airflow_provider_cleartrace.reports.drift import Comparison
+from airflow_provider_cleartrace.reports.texts import Prose, Text
 
 SCHEMA_VERSION = 1
 """Moves on when an entry of the JSON means something else."""
-
-Text = Annotated[str, AfterValidator(legible)]
-"""A name or a value out of data, safe to show."""
-
-Prose = Annotated[str, AfterValidator(lambda text: legible(text, LONG, lines=True))]
 
 
 class Fact(BaseModel):
@@ -337,6 +333,7 @@ class Report(Fact):
     calibrated: Calibrated | None = None
     narrative: Prose | None = None
     changes: Changes | None = None
+    comparison: Comparison | None = None
     sources: tuple[Source, ...] = ()
 
     def to_bytes(self) -> bytes:

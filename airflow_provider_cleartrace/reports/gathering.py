@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_cleartrace.reports.analyses import read_narrative, read_segments
 from airflow_provider_cleartrace.reports.calibrated import read_calibrated
+from airflow_provider_cleartrace.reports.drift import read_comparison
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.explained import (
     Explained,
@@ -36,6 +37,7 @@ class Inputs:
         segments: the JSON of a Segment task.
         narrative: the file of a Narrative task, or its text.
         calibrated: the folder of a CalibratedExplain task.
+        comparison: the JSON of a Compare task.
         data: the rows that all of it is about, for the values of the rows shown and for the fingerprint.
         rows: identities of the rows to show; by default those of the highest, median and lowest prediction.
         id_columns: columns that identify a row; by default the first of each file.
@@ -48,6 +50,7 @@ class Inputs:
     segments: str | None = None
     narrative: str | None = None
     calibrated: str | None = None
+    comparison: str | None = None
     data: str | None = None
     rows: Sequence[str] = ()
     id_columns: Sequence[str] = ()
@@ -116,6 +119,8 @@ def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client
         told["segments"] = read_segments(locate(inputs.segments, s3))
     if inputs.calibrated:
         told["calibrated"] = read_calibrated(locate(inputs.calibrated, s3), asked)
+    if inputs.comparison:
+        told["comparison"] = read_comparison(locate(inputs.comparison, s3))
     if inputs.narrative:
         told["narrative"] = read_narrative(inputs.narrative, s3)
     return Report(
@@ -148,9 +153,10 @@ def _sources(inputs: Inputs, s3: S3ClientFactory) -> tuple[Source, ...]:
         for role in tables
         if (uri := getattr(inputs, role))
     ]
-    if inputs.segments:
-        place = locate(inputs.segments, s3)
-        listed.append(Source(role="segments", uri=place.uri, fingerprint=place.fingerprint()))
+    for role, uri in (("segments", inputs.segments), ("comparison", inputs.comparison)):
+        if uri:
+            place = locate(uri, s3)
+            listed.append(Source(role=role, uri=place.uri, fingerprint=place.fingerprint()))
     if inputs.calibrated:
         place = locate(inputs.calibrated, s3)
         payloads = place.child("payloads.jsonl")

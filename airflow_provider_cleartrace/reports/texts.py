@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 SHORT = 200
 """Most characters of a name or value: what a table cell can hold."""
@@ -65,6 +67,12 @@ def _visible(character: str, *, lines: bool) -> str:
 def shortened(text: str, length: int) -> str:
     """A text that fits a plot's label; the table beside the plot has all of it."""
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+Text = Annotated[str, AfterValidator(legible)]
+"""A name or a value out of data, safe to show."""
+
+Prose = Annotated[str, AfterValidator(lambda text: legible(text, LONG, lines=True))]
 
 
 class Markdown(str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_provider_cleartrace.reports.drift_words import DriftWords
 from airflow_provider_cleartrace.reports.facts import DriverMove, Moved, Predictions, Report
 from airflow_provider_cleartrace.reports.figures import Shown, decimal, number, percent, points, signed
 from airflow_provider_cleartrace.reports.terms import FIGURE_NAMES, TERMS, Audience
@@ -36,6 +37,12 @@ class Words:
         if self.report.predictions is None and self.report.model.task not in {"binary", "multiclass"}:
             return number(value)
         return percent(value) if self.audience == "business" else decimal(value)
+
+    @property
+    def drift(self) -> DriftWords | None:
+        """The wording of the comparison, where the report has one."""
+        told = self.report.comparison
+        return None if told is None else DriftWords(self.audience, told, self.prediction)
 
     def driver(self, value: float | None) -> Shown | str:
         """A local driver, with its sign."""
@@ -73,6 +80,7 @@ class Words:
         return [
             ("summary", True),
             ("changes", report.changes is not None),
+            ("comparison", report.comparison is not None),
             ("drivers", report.drivers is not None),
             ("predictions", report.predictions is not None),
             ("rows", bool(report.rows)),
@@ -200,6 +208,8 @@ class Words:
             )
         if (changes := report.changes) is not None and not changes.same_model:
             told.append((f"The model is another than in the previous report ({changes.earlier_model_id}).",))
+        if self.drift is not None:
+            told.append((self.drift.verdict(),))
         return told
 
     def _scored(self, scored: Predictions, rows: str) -> Sentence:

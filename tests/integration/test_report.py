@@ -19,6 +19,7 @@ from airflow_provider_cleartrace.operators.analysis import (
     ClearTraceSegmentOperator,
 )
 from airflow_provider_cleartrace.operators.calibrated import ClearTraceCalibratedExplainOperator
+from airflow_provider_cleartrace.operators.compare import ClearTraceCompareOperator
 from airflow_provider_cleartrace.operators.inference import (
     ClearTraceExplainOperator,
     ClearTraceInterpretOperator,
@@ -206,6 +207,40 @@ def test_the_next_run_s_report_tells_what_changed(run_folder: Path, tmp_path: Pa
     assert second["sections"][1] == "changes"
     moved = {each["name"]: (each["before"], each["after"]) for each in facts["changes"]["figures"]}
     assert moved["predictions.rows"] == (1000, 500)
+
+
+def test_what_a_comparison_found_is_a_section_of_the_report(run_folder: Path, tmp_path: Path) -> None:
+    rows = pd.read_parquet(run_folder / "explanations.parquet")
+    rows[:400].to_parquet(tmp_path / "then.parquet")
+    rows[400:].to_parquet(tmp_path / "now.parquet")
+    found = ClearTraceCompareOperator(
+        task_id="compare",
+        reference=f"{tmp_path}/then.parquet",
+        current=f"{tmp_path}/now.parquet",
+        reference_model_id=MODEL,
+        current_model_id=MODEL,
+        reference_calibrated=f"{run_folder}/calibrated/rules.parquet",
+        current_calibrated=f"{run_folder}/calibrated/rules.parquet",
+        thresholds={"psi": 0, "driver_shift": 1},
+        output_uri=f"{tmp_path}/drift.json",
+    ).execute(context("compare"))
+    told, facts = report(run_folder, tmp_path, comparison=found["output_uri"])
+
+    assert told["verdict"] == found["verdict"] == "drift"
+    assert told["sections"][1] == "comparison"
+    assert facts["comparison"] == json.loads((tmp_path / "drift.json").read_text())
+    shown = {
+        float(each.attributes["value"]) for each in Page((tmp_path / "report.html").read_bytes()).all("data")
+    }
+    assert set(facts["comparison"]["figures"].values()) <= shown
+    assert {found["psi_by_chance"], *found["share_differences"][:5]} <= shown
+    assert "PSI" in (tmp_path / "report.md").read_text()
+
+
+def test_another_file_is_no_comparison(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"segments\.json: not the JSON of a comparison"):
+        report(run_folder, tmp_path, comparison=f"{run_folder}/segments.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_button_leads_to_the_page_or_where_it_is_served(run_folder: Path, tmp_path: Path) -> None:

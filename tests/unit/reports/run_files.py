@@ -12,6 +12,7 @@ import pandas as pd
 
 from airflow_provider_cleartrace.reports.facts import Report, Run
 from airflow_provider_cleartrace.reports.gathering import Inputs, Known, gather
+from tests.unit.reports import compared_files
 
 FEATURES = ("age", "income", "plan")
 ROWS = 500
@@ -162,6 +163,7 @@ def whole(folder: Path, **more: Any) -> Inputs:
         "scenarios": scenarios(folder / "scenarios.jsonl"),
         "segments": segments(folder / "segments.json"),
         "calibrated": calibrated(folder / "calibrated"),
+        "comparison": compared_files.written(compared_files.compared(), folder / "drift.json"),
         "narrative": "# A story\n\nIt has **three** parts:\n\n- one\n- two\n- three\n",
         "raw_gradient": False,
     }

@@ -229,6 +229,7 @@ class TestFiles:
             "explanations",
             "scenarios",
             "segments",
+            "comparison",
             "calibrated",
         ]
         assert all((source.fingerprint or "").startswith("sha256:") for source in told.sources)

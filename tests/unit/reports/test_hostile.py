@@ -12,6 +12,7 @@ from airflow_provider_cleartrace.reports.facts import Report
 from airflow_provider_cleartrace.reports.gathering import gather
 from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
 from airflow_provider_cleartrace.reports.texts import LONG, SHORT, legible, markdown_escaped
+from tests.unit.reports import compared_files
 from tests.unit.reports.html_reader import Page
 from tests.unit.reports.run_files import (
     calibrated,
@@ -55,6 +56,9 @@ def report_with(folder: Path, text: str) -> Report:
         scenarios=scenarios(folder / "hostile.jsonl", text, text),
         segments=segments(folder / "hostile.json", [text, "other"]),
         calibrated=calibrated(folder / "hostile", text=text),
+        comparison=compared_files.written(
+            compared_files.compared(features, text, tried=False), folder / "hostile-drift.json"
+        ),
         narrative=f"# {text}\n\n- {text}\n\n**{text}** {text}\n",
     )
     schema = {"target": text, "notes": [text], "config": {text: text}, "metrics": {text: 0.5}}
