@@ -186,11 +186,10 @@ def _from_frame(frame: Any, feature_names: Sequence[str] | None, what: str) -> R
 def _from_record_batch(batch: Any, feature_names: Sequence[str] | None, what: str) -> Rows:
     import pyarrow as pa  # noqa: PLC0415  (loaded already by whoever holds a batch)
 
-    wanted = _names(feature_names) or list(batch.schema.names)
-    if missing := [name for name in wanted if name not in batch.schema.names]:
-        raise ValidationError(
-            f"{what} has no column {_listed(missing)}; its columns: {_listed(batch.schema.names)}"
-        )
+    held = dict.fromkeys(batch.schema.names)  # thousands, which Arrow names anew at every look
+    wanted = _names(feature_names) or list(held)
+    if missing := [name for name in wanted if name not in held]:
+        raise ValidationError(f"{what} has no column {_listed(missing)}; its columns: {_listed(held)}")
     columns = []
     for name in wanted:
         column, place = batch.column(name), f"{what}, column {name!r}"

@@ -133,4 +133,7 @@ def in_order_of(features: Sequence[str], told: Sequence[str], values: Any, what:
 
 def per_feature(prefix: str, names: Sequence[str], values: Any) -> dict[str, pa.Array]:
     """One column a feature."""
-    return {f"{prefix}_{name}": floats(values[:, index]) for index, name in enumerate(names)}
+    import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
+
+    columns = np.ascontiguousarray(values.T, dtype=np.float64)  # one copy, not one a column
+    return {f"{prefix}_{name}": floats(column) for name, column in zip(names, columns, strict=True)}

@@ -45,6 +45,9 @@ BATCH_CELLS = 50_000
 BATCH_ROWS = 10_000
 """Most rows of one request by default, however narrow they are."""
 
+LEAST_BATCH_ROWS = 50
+"""Fewest rows of one request by default, however wide: a column costs as much for one row as for 50."""
+
 PART_CELLS = 20_000_000
 PART_ROWS = 100_000
 """A part is what a crash may cost: some tens of megabytes of Parquet, a minute or so of work."""
@@ -206,7 +209,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         )
 
     def _default_batch_rows(self, width: int) -> int:
-        return min(BATCH_ROWS, max(1, BATCH_CELLS // width))
+        return min(BATCH_ROWS, max(LEAST_BATCH_ROWS, BATCH_CELLS // width))
 
     def _told_of(self, source: Source, schema: SchemaResult, plan: RowPlan) -> dict[str, Any]:
         """Everything that decides what the output holds."""

@@ -17,5 +17,5 @@ def column_of(values: Any) -> pa.Array:
     import pyarrow as pa  # noqa: PLC0415
 
     held = np.ascontiguousarray(values)
-    arrow_type = {"float64": pa.float64(), "int64": pa.int64()}[str(held.dtype)]
+    arrow_type = {np.dtype(np.float64): pa.float64(), np.dtype(np.int64): pa.int64()}[held.dtype]
     return pa.Array.from_buffers(arrow_type, len(held), [None, pa.py_buffer(held)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def header(location: Location) -> list[str]:
         names = next(csv.reader(_lines(stream)), [])
     if not names:
         raise StorageError(f"{location.uri}: the file has no header")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise StorageError(f"{location.uri}: duplicate columns {', '.join(map(repr, twice))}")
     return names
 

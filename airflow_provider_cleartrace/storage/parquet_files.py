@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 COLUMN_BUFFER = 256 * 1024
 """Bytes of a column chunk held at a time: without a buffer whole row groups are."""
 
-SMALL_GROUP_CELLS = 2_500_000
-"""Values up to which a row group is decoded whole, a column after the other: 20 megabytes of numbers.
+SMALL_GROUP_ROWS = 128 * 1024
+"""Rows up to which a row group is decoded whole, a column after the other: a megabyte a column of numbers.
 
 To go through all columns at once takes a dictionary and a page of each, often two megabytes a column.
 """
@@ -36,7 +37,7 @@ def opened(location: Location) -> Iterator[Any]:
         with damage_named(location):
             file = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=COLUMN_BUFFER)
             names = file.schema_arrow.names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, times in Counter(names).items() if times > 1):
             raise StorageError(f"{location.uri}: duplicate columns {', '.join(map(repr, twice))}")
         yield file
 
@@ -59,7 +60,7 @@ def batches(
 def _group(file: Any, group: int, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-    if columns and file.metadata.row_group(group).num_rows * len(columns) <= SMALL_GROUP_CELLS:
+    if columns and file.metadata.row_group(group).num_rows <= SMALL_GROUP_ROWS:
         held = [file.read_row_group(group, columns=[name], use_threads=False).column(0) for name in columns]
         yield from pa.table(held, names=columns).to_batches(max_chunksize=batch_rows)
         return

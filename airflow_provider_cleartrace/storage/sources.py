@@ -133,15 +133,15 @@ class Source:
             what = file.location.uri
             if file.location.size() == 0:
                 raise StorageError(f"{what}: the file is empty")
-            if missing := [name for name in kinds if name not in file.columns]:
+            if missing := sorted(kinds.keys() - set(file.columns)):
                 raise StorageError(
                     f"{what}: no column {', '.join(map(repr, missing))};"
                     f" its columns: {', '.join(map(repr, file.columns))}"
                 )
             if not file.is_csv:
-                for name in kinds:
-                    if name in file.parquet_schema.names:
-                        check_kind(what, file.parquet_schema.field(name), kinds[name])
+                for field_ in file.parquet_schema:
+                    if field_.name in kinds:
+                        check_kind(what, field_, kinds[field_.name])
 
     def read(self, columns: Sequence[str], *, prune: RowFilter | None = None) -> Iterator[Block]:
         """Read the rows in order, as the files have them.
