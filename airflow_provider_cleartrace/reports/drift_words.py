@@ -84,6 +84,7 @@ class DriftWords:
     def _figures(self) -> Grid:
         terms, told = self._terms, self.told
         crossed = {crossing.figure for crossing in told.crossed}
+        by_chance = self._by_chance()
         lines = []
         for name, value in told.figures.items():
             written = percent if name in _SHARES else number
@@ -93,13 +94,24 @@ class DriftWords:
                 (
                     self.figure_name(name),
                     written(value),
+                    number(by_chance.get(name)),
                     written(bound if side == "above" else None),
                     written(bound if side == "below" else None),
                     state,
                 )
             )
-        head = (terms["name"], terms["value"], terms["at_most"], terms["at_least"], terms["threshold"])
-        return Grid(terms["drift_figures"], head, tuple(lines))
+        columns = ("name", "value", "by_chance", "at_most", "at_least", "threshold")
+        return Grid(terms["drift_figures"], tuple(terms[column] for column in columns), tuple(lines))
+
+    def _by_chance(self) -> dict[str, float]:
+        """What two samples of one population would have, of the figures that tell it."""
+        told = self.told
+        by_chance = {}
+        if told.predictions:
+            by_chance["psi"] = max(told.predictions, key=lambda each: each.psi).psi_by_chance
+        if told.personas is not None:
+            by_chance["persona_psi"] = told.personas.psi_by_chance
+        return by_chance
 
     def _predictions(self) -> Grid:
         terms = self._terms

@@ -278,6 +278,6 @@ DRIFT_FIGURES = {
     "persona_shift": ("Shift of personas", "Cases that moved to other groups"),
     "rule_match_rate": ("Rule match rate", "Cases that earlier conditions fit"),
     "shared_rule_rate": ("Shared rule rate", "Cases judged by an earlier condition"),
-    "interval_width_ratio": ("Ratio of interval widths", "Width of the ranges, now over before"),
+    "interval_width_ratio": ("Ratio of interval widths", "Width of the ranges (now over before)"),
 }
 """Figures of a comparison: the technical and the business name."""

@@ -63,6 +63,7 @@ class TestTables:
             figures.number(comparison.drivers.rank_correlation),
             figures.percent(comparison.drivers.shift),
             figures.points(strongest.share_difference),
+            figures.number(comparison.personas.psi_by_chance),
             figures.percent(persona.current_share),
             figures.percent(comparison.rules.match_rate),
             figures.percent(comparison.rules.shared_rate),
@@ -74,12 +75,15 @@ class TestTables:
             assert f"| {name} |" in content
 
     def test_tell_which_thresholds_were_crossed(self, tmp_path: Path) -> None:
-        content = markdown(report_of(compared(), tmp_path))
+        comparison = compared()
+        content = markdown(report_of(comparison, tmp_path))
+        none = figures.NONE
+        chance = figures.number(comparison.predictions[0].psi_by_chance)
         lines = [line.split(" | ") for line in content.splitlines() if line.startswith("| ")]
         by_name = {line[0].removeprefix("| "): " ".join(line[2:]).removesuffix(" |") for line in lines}
-        assert by_name["PSI of predictions"] == f"0.2 {figures.NONE} crossed"
-        assert by_name["Rank correlation of drivers"] == f"{figures.NONE} {figures.MINUS}1 kept"
-        assert by_name["Shift of drivers"] == " ".join([figures.NONE] * 3)
+        assert by_name["PSI of predictions"] == f"{chance} 0.2 {none} crossed"
+        assert by_name["Rank correlation of drivers"] == f"{none} {none} {figures.MINUS}1 kept"
+        assert by_name["Shift of drivers"] == " ".join([none] * 4)
 
     def test_list_the_features_that_moved_most(self, tmp_path: Path) -> None:
         comparison = compared()
@@ -120,7 +124,7 @@ class TestVerdict:
                 {"psi": 0.2, "interval_width_ratio": 1.25, "driver_shift": 1.0},
                 "Drift; thresholds crossed: PSI of predictions, Ratio of interval widths.",
                 "More has moved than the limits allow: Shift of the predictions (PSI),"
-                " Width of the ranges, now over before.",
+                " Width of the ranges (now over before).",
             ),
             ({"driver_shift": 1.0}, "Stable: no threshold is crossed.", "Everything is within its limits."),
             (
