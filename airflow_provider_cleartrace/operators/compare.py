@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BranchMixIn
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.assets.files import file_uri
@@ -21,6 +21,11 @@ from airflow_provider_cleartrace.operators.row_operator import one_of
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 from airflow_provider_cleartrace.storage.tables import Table
+
+try:  # The compat SDK takes a deprecated path on Airflow 3.1.
+    from airflow.providers.standard.operators.branch import BranchMixIn
+except ImportError:  # Airflow 2
+    from airflow.operators.branch import BranchMixIn  # type: ignore[no-redef, import-not-found]
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
