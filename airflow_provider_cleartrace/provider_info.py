@@ -52,7 +52,17 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
 _PACKAGE = "airflow_provider_cleartrace"
 _OPERATOR_MODULES = [
     f"{_PACKAGE}.operators.{name}"
-    for name in ("training", "inference", "analysis", "calibrated", "report", "compare")
+    for name in (
+        "training",
+        "predict",
+        "explain",
+        "interpret",
+        "scenario",
+        "analysis",
+        "calibrated",
+        "report",
+        "compare",
+    )
 ]
 
 _ASSET_URIS = [
