@@ -20,6 +20,9 @@ FORMATS = ("parquet", "jsonl", "csv")
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Bytes of rows gathered for a row group: enough to compress well, few enough to hold."""
 
+ROW_GROUP_ROWS = 1_000
+"""Fewest rows of a row group: with fewer the footer, which is held until the end, outgrows wide rows."""
+
 
 def format_of_output(location: Location) -> str:
     """The format that an output file's extension names.
@@ -77,6 +80,7 @@ class TableWriter:
         self._format = file_format
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
+        self._pending_rows = 0
         self._writer = self._open()
 
     def _open(self) -> Any:
@@ -109,7 +113,8 @@ class TableWriter:
         else:
             self._pending.append(batch)
             self._pending_bytes += batch.nbytes
-            if self._pending_bytes >= ROW_GROUP_BYTES:
+            self._pending_rows += batch.num_rows
+            if self._pending_bytes >= ROW_GROUP_BYTES and self._pending_rows >= ROW_GROUP_ROWS:
                 self._write_row_group()
 
     def _write_row_group(self) -> None:
@@ -118,7 +123,7 @@ class TableWriter:
         if self._pending:
             table = pa.Table.from_batches(self._pending, self.schema)
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-            self._pending, self._pending_bytes = [], 0
+            self._pending, self._pending_bytes, self._pending_rows = [], 0, 0
 
     def close(self) -> None:
         """Write what is left; the stream stays open."""

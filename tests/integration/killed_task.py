@@ -1,4 +1,4 @@
-"""A task in a process of its own that is killed at a chosen request."""
+"""Tasks in processes of their own, one of them killed at a chosen request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from tests.integration.row_server import RowServer, honest
@@ -15,9 +16,20 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["airflow_provider_cleartrace.operators.inference"])
 
 
-def _run(environment: Mapping[str, str], task: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+def _take_over(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
+
+
+def _run(environment: Mapping[str, str], task: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    _take_over(environment)
     task(*arguments, **options)
+
+
+def processes(workers: int) -> ProcessPoolExecutor:
+    """Processes for whole tasks: Airflow 2.11 runs none outside of a main thread."""
+    return ProcessPoolExecutor(
+        workers, mp_context=_FORKS, initializer=_take_over, initargs=(dict(os.environ),)
+    )
 
 
 def killed_at(

@@ -28,7 +28,7 @@ from airflow_provider_cleartrace.operators.partitions import partitions
 from airflow_provider_cleartrace.operators.row_reader import BadRowError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from tests.integration.airflow_tasks import context
-from tests.integration.killed_task import killed_at
+from tests.integration.killed_task import killed_at, processes
 from tests.integration.row_server import RowServer, row_server
 
 FEATURES: dict[str, Any] = {
@@ -95,6 +95,11 @@ def explain(data: str, output: Path | str, **arguments: Any) -> dict[str, Any]:
         task_id="t", model_id="m", data=data, output_uri=str(output), **{"batch_rows": 64} | arguments
     )
     return dict(operator.execute(context()))
+
+
+def mapped(index: int, data: str, output: str) -> dict[str, Any]:
+    operator = ClearTracePredictOperator(task_id="t", model_id="m", data=data, output_uri=output)
+    return dict(operator.execute(context(map_index=index)))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -537,7 +542,7 @@ class TestPublication:
         places = [
             f"{tmp_path}/out/{date}/{index}/" for date in ("2026-01-01", "2026-01-02") for index in range(10)
         ]
-        with ThreadPoolExecutor(4) as pool:
+        with processes(4) as pool:
             told = list(pool.map(predict, parts * 2, places))
         assert [entry["rows_written"] for entry in told] == [100] * 20
         for date in ("2026-01-01", "2026-01-02"):
@@ -548,10 +553,6 @@ class TestPublication:
     def test_map_indexes_that_share_a_place_are_refused(
         self, server: RowServer, data: str, tmp_path: Path
     ) -> None:
-        def mapped(index: int, rows: str, place: str) -> dict[str, Any]:
-            operator = ClearTracePredictOperator(task_id="t", model_id="m", data=rows, output_uri=place)
-            return dict(operator.execute(context(map_index=index)))
-
         for place in (f"{tmp_path}/out/", f"{tmp_path}/out.csv"):
             mapped(0, f"{data}#rows=0-100", place)
             with pytest.raises(StorageError, match=r"map indexes 0 and 1 .* put \{\{ ti.map_index \}\}"):
@@ -562,21 +563,19 @@ class TestPublication:
     def test_of_map_indexes_that_share_a_place_at_one_time_none_replaces_the_other(
         self, server: RowServer, data: str, tmp_path: Path
     ) -> None:
-        refused: list[str] = []
+        refused: list[BaseException | None] = []
 
         def start_another(_: str, __: Any, answer: Any) -> Any:
             if len(server.requests) == 1:
-                other = ClearTracePredictOperator(
-                    task_id="t", model_id="m", data=f"{data}#rows=0-9", output_uri=f"{tmp_path}/out/"
-                )
-                with pytest.raises(StorageError, match="map indexes -1 and 1 of this run") as caught:
-                    other.execute(context(map_index=1))
-                refused.append(str(caught.value))
+                other = pool.submit(mapped, 1, f"{data}#rows=0-9", f"{tmp_path}/out/")
+                refused.append(other.exception())
             return answer
 
         server.fault = start_another
-        predict(data, f"{tmp_path}/out/")
-        assert len(refused) == 1
+        with processes(1) as pool:
+            predict(data, f"{tmp_path}/out/")
+        assert isinstance(refused[0], StorageError)
+        assert "the map indexes -1 and 1 of this run" in str(refused[0])
         assert read(tmp_path / "out")["prediction"].tolist() == PREDICTED
 
     def test_a_reader_of_a_folder_finds_the_old_output_or_the_new_one_at_any_moment(
