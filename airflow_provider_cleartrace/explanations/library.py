@@ -25,8 +25,8 @@ and the next category has no rule           predictions (:func:`realign`)
 ==========================================  ============================================================
 
 Two oddities are kept, since values are the library's: of more than two classes, a conjunction's prediction is
-that of its first sampled combination; and the sampled values of a factual rule, from which its conjunctions are
-computed, are those of one of the feature's bins, which can be another one beside other rows.
+that of its first sampled combination; and the sampled values of a factual rule, from which its conjunctions
+are computed, are those of one of the feature's bins, which can be another one beside other rows.
 """
 
 from __future__ import annotations
