@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from airflow_provider_cleartrace.api.errors import TransportError
-from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Flow, Request, Sleep, no_answer
+from airflow_provider_cleartrace.client.exchange import (
+    Answer,
+    FileBody,
+    Flow,
+    Request,
+    Sleep,
+    no_answer,
+    without_key,
+)
 
 T = TypeVar("T")
 
@@ -67,7 +76,7 @@ class AsyncDriver(abc.ABC):
 
     async def _answer(self, request: Request) -> Answer:
         key = self._api_key if request.authenticated else None
-        async with self._in_flight:
+        async with self._place(request):
             answer = await self._send_in_time(request, key)
             if answer.status != UNAUTHORIZED or key is None or self._renew is None:
                 return answer
@@ -77,10 +86,24 @@ class AsyncDriver(abc.ABC):
             self._api_key = fresh
             return await self._send_in_time(request, fresh)
 
+    @contextlib.asynccontextmanager
+    async def _place(self, request: Request) -> AsyncIterator[None]:
+        """One of the places for requests under way, which is waited for no longer than for an answer."""
+        try:
+            async with asyncio.timeout(request.whole_timeout):
+                await self._in_flight.acquire()
+        except TimeoutError as error:
+            text = f"{MAX_CONNECTIONS} requests are under way and none has ended"
+            raise no_answer(request, error, text, sent=False) from None
+        try:
+            yield
+        finally:
+            self._in_flight.release()
+
     async def _send_in_time(self, request: Request, key: str | None) -> Answer:
         try:
             async with asyncio.timeout(request.whole_timeout):
-                return await self._send(request, key)
+                return without_key(await self._send(request, key), key)
         except TimeoutError as error:
             raise no_answer(request, error, sent=True) from None
 

@@ -90,6 +90,13 @@ class Answer:
             return None
 
 
+def without_key(answer: Answer, key: str | None) -> Answer:
+    """The answer as it may be told of: some servers quote the key that they refuse."""
+    if not key or answer.status < 300:
+        return answer
+    return Answer(answer.status, answer.headers, answer.content.replace(key.encode(), b"***"))
+
+
 @dataclass(frozen=True, slots=True)
 class Sleep:
     """Wait this many seconds."""

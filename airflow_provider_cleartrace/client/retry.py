@@ -56,23 +56,21 @@ def retry_after_of(error: OuterProductError) -> float | None:
     return error.retry_after if isinstance(error, RateLimitError | ServerError) else None
 
 
-def send(request: Request, *, max_retries: int, freely: bool, secret: str | None = None) -> Flow[Answer]:
+def send(request: Request, *, max_retries: int, freely: bool) -> Flow[Answer]:
     """Send ``request``; answers of 300 and above become typed errors, transient ones after their retries.
 
     Args:
         request: What to send.
         max_retries: How often a failed attempt is followed by another.
         freely: Whether a request that may have taken effect is sent again as well.
-        secret: What no error may quote, even where the server does: some name the key they refuse.
     """
     for attempt in range(max_retries + 1):
         try:
             answer = yield from exchange(request)
             if answer.status < 300:
                 return answer
-            content = answer.content.replace(secret.encode(), b"***") if secret else answer.content
             raise error_from_answer(
-                answer.status, content, operation=request.operation, retry_after=answer.retry_after
+                answer.status, answer.content, operation=request.operation, retry_after=answer.retry_after
             )
         except OuterProductError as error:
             again = is_transient(error) if freely else provably_without_effect(error)

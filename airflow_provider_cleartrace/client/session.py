@@ -71,9 +71,7 @@ def answer_of(
         authenticated=operation.authenticated,
     )
     freely = operation.retry is Retry.FREELY
-    return (
-        yield from send(request, max_retries=settings.max_retries, freely=freely, secret=settings.api_key)
-    )
+    return (yield from send(request, max_retries=settings.max_retries, freely=freely))
 
 
 def read(operation: Operation[R], answer: Answer) -> R:

@@ -20,7 +20,15 @@ from airflow_provider_cleartrace.client.async_driver import (
     KeyRenewal,
     blocks_of,
 )
-from airflow_provider_cleartrace.client.exchange import Answer, FileBody, Flow, Request, Sleep, no_answer
+from airflow_provider_cleartrace.client.exchange import (
+    Answer,
+    FileBody,
+    Flow,
+    Request,
+    Sleep,
+    no_answer,
+    without_key,
+)
 from airflow_provider_cleartrace.client.settings import Settings
 
 T = TypeVar("T")
@@ -148,7 +156,8 @@ class SyncTransport:
             _exchange(request, key) as arguments,
             self._client_for(request).stream(content=content, **arguments) as response,
         ):
-            return Answer(response.status_code, dict(response.headers), _read_until(response, due))
+            answer = Answer(response.status_code, dict(response.headers), _read_until(response, due))
+        return without_key(answer, key)
 
     def _client_for(self, request: Request) -> httpx.Client:
         """Presigned URLs get a client of their own, which never holds the key or a cookie of the API."""

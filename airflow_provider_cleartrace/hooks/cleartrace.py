@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,25 +68,35 @@ class ClearTraceHook(BaseHook):
 
     def get_conn(self) -> ClearTrace:
         """A blocking client; close it, or use it as a context manager."""
-        return ClearTrace.from_settings(self.settings(), renew=self.renewed_key)
+        settings = self.settings()
+        return ClearTrace.from_settings(
+            settings, renew=functools.partial(self.renewed_key, settings.base_url)
+        )
 
     async def aget_conn(self) -> AsyncClearTrace:
         """A client for the running event loop; close it, or use it as an async context manager."""
-        return AsyncClearTrace.from_settings(await self.aget_settings(), renew=self.arenewed_key)
+        settings = await self.aget_settings()
+        renew = functools.partial(self.arenewed_key, settings.base_url)
+        return AsyncClearTrace.from_settings(settings, renew=renew)
 
-    def renewed_key(self, refused: str) -> str | None:
-        """The connection's key as it is now: the one that was refused may have been rotated."""
+    def renewed_key(self, base_url: str, refused: str) -> str | None:
+        """The connection's key as it is now: the one that was refused may have been rotated.
+
+        None where the connection cannot be read, or leads to another server than ``base_url`` by now: a key
+        is sent to its own server alone.
+        """
         try:
-            return self.settings().api_key
+            settings = self.settings()
         except Exception as error:  # the refusal itself is the better error
             self.log.warning(
                 "connection %s cannot be read again: %s", self.cleartrace_conn_id, type(error).__name__
             )
             return None
+        return settings.api_key if settings.base_url == base_url else None
 
-    async def arenewed_key(self, refused: str) -> str | None:
+    async def arenewed_key(self, base_url: str, refused: str) -> str | None:
         """The same from an event loop on a worker, where Airflow gives connections to threads alone."""
-        return await asyncio.to_thread(self.renewed_key, refused)
+        return await asyncio.to_thread(self.renewed_key, base_url, refused)
 
     @contextlib.contextmanager
     def calibrated_explainer(

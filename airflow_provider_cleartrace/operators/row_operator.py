@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
+import functools
 import gc
 import hashlib
 import json
@@ -243,7 +244,8 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         }
 
         async def work() -> Manifest:
-            async with AsyncClearTrace.from_settings(settings, renew=self.hook.arenewed_key) as client:
+            renew = functools.partial(self.hook.arenewed_key, settings.base_url)
+            async with AsyncClearTrace.from_settings(settings, renew=renew) as client:
                 client.load(self.model_id)
 
                 async def ask(rows: pa.RecordBatch) -> Answers:

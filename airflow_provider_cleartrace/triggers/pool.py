@@ -7,8 +7,10 @@ requests under way, however many jobs are waited for. The last borrower closes i
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.util
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -22,6 +24,9 @@ from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
 
 log = logging.getLogger(__name__)
 
+RENEWAL_PAUSE = 1.0
+"""Seconds in which a connection is not read again: a key that was rotated is refused to all waits at once."""
+
 
 @dataclass(slots=True, eq=False)
 class SharedClient:
@@ -32,6 +37,7 @@ class SharedClient:
     _settings: Settings | None = None
     _transport: AsyncDriver | None = None
     _lookup: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _read_again: float = 0.0
 
     async def __aenter__(self) -> Self:
         self.borrowers += 1
@@ -60,13 +66,20 @@ class SharedClient:
     async def _renew(self, refused: str) -> str | None:
         """Read the connection again, once for all who were refused: its key may have been rotated."""
         async with self._lookup:
-            if self._settings is None or self._settings.api_key == refused:
-                try:
-                    self._settings = await _read(self.conn_id)
-                except Exception as error:  # the refusal itself is the better error
-                    log.warning("connection %s cannot be read again: %s", self.conn_id, type(error).__name__)
-                    return None
-            return self._settings.api_key
+            now = time.monotonic()
+            if self._settings is None or self._settings.api_key != refused or now < self._read_again:
+                return None if self._settings is None else self._settings.api_key
+            self._read_again = now + RENEWAL_PAUSE
+            try:
+                found = await _read(self.conn_id)
+            except Exception as error:  # the refusal itself is the better error
+                log.warning("connection %s cannot be read again: %s", self.conn_id, type(error).__name__)
+                return None
+            if found.base_url != self._settings.base_url:
+                log.warning("connection %s leads elsewhere now: its key is not sent here", self.conn_id)
+                return None
+            self._settings = dataclasses.replace(self._settings, api_key=found.api_key)
+            return found.api_key
 
 
 def _connect(settings: Settings, renew: KeyRenewal) -> AsyncDriver:

@@ -207,6 +207,15 @@ WAITING = [
         may_still_run=True,
     ),
     Row(
+        "the rotated key is refused as well",
+        lambda s: s.break_exchanges(
+            LOOK, meanwhile(s.rotate_key, answered(401, {"detail": f"no such key: {KEYS[1]}"})), last=FOREVER
+        ),
+        AuthenticationError,
+        r"401: no such key: \*\*\*",
+        may_still_run=True,
+    ),
+    Row(
         "the server is restarted",
         lambda s: s.break_exchanges(LOOK, meanwhile(s.restart_server, reset)),
         modes=OPERATORS,  # to a sensor, whose job is done, this is one more reset

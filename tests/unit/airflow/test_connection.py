@@ -134,6 +134,16 @@ class TestForms:
             settings(host="h", password=KEY, extra=extra)
 
 
+def test_a_renewed_key_is_for_its_own_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_C", '{"conn_type": "cleartrace", "host": "https://one.test", "password": "new"}'
+    )
+    hook = ClearTraceHook("c")
+
+    assert hook.renewed_key("https://one.test", "old") == "new"
+    assert hook.renewed_key("https://other.test", "old") is None
+
+
 class TestModelPage:
     def test_of_a_model_is_that_of_clear_trace_local_by_default(self) -> None:
         assert settings(host="http://h:8787/api/").model_url("a.b-1") == "http://h:8787/api/#a.b-1"

@@ -170,13 +170,14 @@ def test_a_server_that_hangs_up_may_have_got_the_request(mode: str) -> None:
     assert caught.value.sent is True
 
 
+@pytest.mark.parametrize("with_scheme", [True, False])
 @every_mode
 def test_the_proxy_of_the_environment_is_asked_unless_the_host_is_exempt(
-    server: ThreadingHTTPServer, mode: str, monkeypatch: pytest.MonkeyPatch
+    server: ThreadingHTTPServer, mode: str, with_scheme: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "all_proxy", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", url(server))
+    monkeypatch.setenv("http_proxy", url(server) if with_scheme else url(server).removeprefix("http://"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     for host in ("http://cleartrace.test", url(server)):
