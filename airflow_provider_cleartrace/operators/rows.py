@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,37 +124,50 @@ async def in_order(
 ) -> AsyncIterator[Answered | PartEnd]:
     """Results in the order of the items, with a bounded number of batches under way.
 
-    Nothing is read ahead of that bound, so that a slow server or a slow disk holds everything before it.
+    Nothing is read ahead of that bound, so that a slow server or a slow disk holds everything before it. A
+    part that has ended is handed on before more is read: else one without a wanted row waits for later parts.
     """
-    window: deque[tuple[PartEnd | None, asyncio.Task[Answered] | None]] = deque()
+    window: deque[PartEnd | asyncio.Task[Answered]] = deque()
     ended = False
     try:
         while True:
-            while not ended and sum(task is not None for _, task in window) < max_in_flight:
+            while not ended and not _part_can_end(window) and len(_tasks(window)) < max_in_flight:
                 item = await asyncio.to_thread(next, items, None)
                 if item is None:
                     ended = True
                 elif isinstance(item, PartEnd):
-                    window.append((item, None))
+                    window.append(item)
                 else:
-                    window.append((None, asyncio.ensure_future(ask(item))))
+                    window.append(asyncio.ensure_future(ask(item)))
             if not window:
                 return
-            end, task = window.popleft()
-            if task is not None:
-                try:
-                    result = await task
-                except BaseException:
-                    task.cancel()
-                    raise
-                yield result
-            elif end is not None:
-                yield end
+            head = window.popleft()
+            if isinstance(head, PartEnd):
+                yield head
+                continue
+            try:
+                result = await head
+            except BaseException:
+                head.cancel()
+                raise
+            yield result
     finally:
-        waiting = [task for _, task in window if task is not None]
+        waiting = _tasks(window)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _tasks(window: Iterable[PartEnd | asyncio.Task[Answered]]) -> list[asyncio.Task[Answered]]:
+    return [each for each in window if not isinstance(each, PartEnd)]
+
+
+def _part_can_end(window: Sequence[PartEnd | asyncio.Task[Answered]]) -> bool:
+    """Whether the last that was read ended a part, and the head of the window needs no waiting."""
+    if not window or not isinstance(window[-1], PartEnd):
+        return False
+    head = window[0]
+    return isinstance(head, PartEnd) or head.done()
 
 
 @dataclass

@@ -75,7 +75,7 @@ class RulesWriter:
         with self._folder.errors_named():
             for each, own in zip(explanations, ids, strict=True):
                 line = {"id": own, "payload": each.build_rules_payload()}
-                self._payloads.write(pydantic_core.to_json(line) + b"\n")
+                self._payloads.write(pydantic_core.to_json(line, inf_nan_mode="null") + b"\n")
             table.write(pa.RecordBatch.from_pylist(rules, schema=table.schema))
         for position, each in enumerate(explanations, start=self.rows):
             if position in self._plots and each.feature_rules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -53,17 +54,16 @@ class RowFilter:
         """Everything that a column is compared with."""
         found: list[Any] = []
         for group in self.alternatives:
-            for name, operator, value in group:
+            for name, comparison, value in group:
                 if name == column:
-                    found += value if operator in {"in", "not in"} else [value]
+                    found += value if comparison in {"in", "not in"} else [value]
         return found
 
     @functools.cached_property
     def expression(self) -> pc.Expression:
         """The condition as pyarrow evaluates it, on rows and on a row group's statistics."""
-        import pyarrow.parquet as parquet  # noqa: PLC0415  (loads where files are touched, never with a DAG)
-
-        return parquet.filters_to_expression([list(group) for group in self.alternatives])
+        groups = [functools.reduce(operator.and_, map(_expression, group)) for group in self.alternatives]
+        return functools.reduce(operator.or_, groups)
 
     def apply(self, rows: pa.RecordBatch, what: str) -> pa.RecordBatch:
         """The rows that meet it.
@@ -80,6 +80,15 @@ class RowFilter:
             raise StorageError(f"{what}: the filter compares with values of another type: {types}") from None
         batches = kept.combine_chunks().to_batches()
         return batches[0] if batches else rows.slice(0, 0)
+
+
+def _expression(condition: tuple[str, str, Any]) -> pc.Expression:
+    """One condition; ``!=`` and ``not in`` alone would hold for null or NaN."""
+    import pyarrow.compute as pc  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+    import pyarrow.parquet as parquet  # noqa: PLC0415
+
+    known = ~pc.field(condition[0]).is_null(nan_is_null=True)
+    return parquet.filters_to_expression([condition]) & known
 
 
 def _is_condition(value: Any) -> bool:

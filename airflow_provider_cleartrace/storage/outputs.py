@@ -12,7 +12,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,18 +89,20 @@ class Output:
                 index of this run writes, or has written, to the same place.
         """
         exists = self._exists()
-        manifest = Manifest.read(self.manifest_place) if exists else None
-        if manifest is not None:
-            self._refuse_sibling(manifest.made_by, manifest.fingerprint)
-        if manifest is not None and not (manifest.fingerprint == self.fingerprint and self._holds(manifest)):
-            manifest = None
+        there = Manifest.read(self.manifest_place) if exists else None
+        manifest = None
+        if there is not None:
+            self._refuse_sibling(there.made_by, there.fingerprint)
+            if there.fingerprint == self.fingerprint and self._holds(there):
+                manifest = there
         if self.if_exists == "skip" and manifest is not None:
             return manifest
         if self.if_exists == "fail" and exists:
             # What an earlier try of this very task published is its own.
             if manifest is not None and manifest.made_by.get("task") == self.made_by.get("task"):
                 return manifest
-            raise StorageError(f"{self.target.uri}: there is an output already, and if_exists is 'fail'")
+            if there is not None or not self._was_publishing():
+                raise StorageError(f"{self.target.uri}: there is an output already, and if_exists is 'fail'")
         return self._interrupted_publication()
 
     def _exists(self) -> bool:
@@ -122,14 +124,8 @@ class Output:
 
     def _holds(self, manifest: Manifest) -> bool:
         """Whether the files of a manifest are there with the sizes it tells."""
-        folder = self.target.named_as_folder
-        try:
-            return all(
-                (self.target.child(entry.name) if folder else self.target).size() == entry.bytes
-                for entry in manifest.files
-            )
-        except StorageError:
-            return False
+        place = self.target.child if self.target.named_as_folder else self.target.sibling
+        return _missing(manifest.files, place) is None
 
     def _interrupted_publication(self) -> Manifest | None:
         """Finish what a try was about to do when it was killed: all is there but the last renaming."""
@@ -138,9 +134,16 @@ class Output:
         manifest = Manifest.read(self.staging.folder.child(SUCCESS))
         if manifest is None or manifest.fingerprint != self.fingerprint:
             return None
+        if _missing(manifest.files, self.staging.folder.child) is not None:
+            return None
         self._publish_local_folder(manifest)
         self._tidy()
         return manifest
+
+    def _was_publishing(self) -> bool:
+        """Whether a try of this very task was killed on the way to its manifest, which comes last."""
+        started = _read_json(self.staging.folder.child(_STARTED))
+        return started.get("fingerprint") == self.fingerprint and self._is_ours(self.staging.folder)
 
     def claim(self) -> None:
         """Make sure that the place takes files, and that no other map index takes it, before any work.
@@ -183,11 +186,19 @@ class Output:
         Args:
             parts: All parts, in order.
             empty: A batch without rows, which is written where there is no row at all.
+
+        Raises:
+            StorageError: a file that was finished is gone or cut short; what was there before is untouched.
         """
         counts: Counter[str] = Counter()
         for part in parts:
             counts.update(part.counts)
         files = [part.file for part in parts if part.file is not None] or [self._without_rows(parts, empty)]
+        if (lost := _missing(files, self.staging.folder.child)) is not None:
+            raise StorageError(
+                f"{self.target.uri}: {self.staging.folder.child(lost).uri} was finished, and is gone or has"
+                " another size now: the output is not published; run the task again to write it anew"
+            )
         rejected = [part.index for part in parts if part.has_rejects]
         if rejected:
             with self.staging.folder.child(REJECTS).create() as stream:
@@ -249,14 +260,34 @@ class Output:
         publish_bytes(self.manifest_place, manifest.to_bytes())
 
     def _tidy(self) -> None:
-        """Delete what this and earlier, abandoned tries left beside the output."""
+        """Delete what this and earlier tries of this task left beside the output; another may still run."""
         for name in self._left_beside():
-            self.target.sibling(name).delete_folder()
+            folder = self.target.sibling(name)
+            if name.split(".")[-2] == self._mark or self._is_ours(folder):
+                folder.delete_folder()
+
+    def _is_ours(self, staged: Location) -> bool:
+        """Whether a hidden folder is the work of this dag, task, run and map index."""
+        task = self.made_by.get("task")
+        started = _read_json(staged.child(_STARTED)) or _read_json(staged.child(SUCCESS))
+        return task is not None and started.get("made_by", {}).get("task") == task
 
     def _left_beside(self) -> list[str]:
         """The hidden folders of this output."""
         ours = re.compile(rf"\.{re.escape(self.target.name)}\.[0-9a-f]{{12}}\.(tmp|old)")
         return [name for name in self.target.sibling_names() if ours.fullmatch(name)]
+
+
+def _missing(files: Sequence[FileEntry], place: Callable[[str], Location]) -> str | None:
+    """The first of some files that is not at its place with the size that was told."""
+    for entry in files:
+        try:
+            whole = place(entry.name).size() == entry.bytes
+        except StorageError:
+            whole = False
+        if not whole:
+            return entry.name
+    return None
 
 
 def _read_json(location: Location) -> Mapping[str, Any]:

@@ -168,10 +168,10 @@ def csv_header_size(names: Sequence[str]) -> int:
 
 
 def json_lines(batch: pa.RecordBatch) -> bytes:
-    """One JSON object a row and line."""
+    """One JSON object a row and line; a number that is not finite is null, as JSON has no name for it."""
     import pydantic_core  # noqa: PLC0415  (only this format needs it)
 
-    return b"".join(pydantic_core.to_json(row) + b"\n" for row in batch.to_pylist())
+    return b"".join(pydantic_core.to_json(row, inf_nan_mode="null") + b"\n" for row in batch.to_pylist())
 
 
 def flat_schema(schema: pa.Schema) -> pa.Schema:
@@ -192,7 +192,7 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [
         pa.array(
             [
-                None if value is None else pydantic_core.to_json(value).decode()
+                None if value is None else pydantic_core.to_json(value, inf_nan_mode="null").decode()
                 for value in column.to_pylist()
             ],
             pa.string(),

@@ -140,3 +140,17 @@ class TestWriting:
             table_writer(locate(tmp_path / "out.xlsx"), TABLE.schema),
         ):
             pass
+
+    @pytest.mark.parametrize("extension", ["csv", "jsonl"])
+    def test_what_is_not_finite_is_null_in_json(self, tmp_path: Path, extension: str) -> None:
+        path = tmp_path / f"out.{extension}"
+        rows = pa.table({"values": [[float("nan"), float("inf"), -float("inf"), 1.5]]})
+        with table_writer(locate(path), rows.schema) as writer:
+            writer.write(rows.to_batches()[0])
+
+        def refuse(name: str) -> None:
+            raise AssertionError(f"{name} is no JSON")
+
+        text = pd.read_csv(path)["values"][0] if extension == "csv" else path.read_text()
+        told = json.loads(text, parse_constant=refuse)
+        assert (told if extension == "csv" else told["values"]) == [None, None, None, 1.5]
