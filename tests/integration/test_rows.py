@@ -600,7 +600,9 @@ class TestPublication:
                 predict(f"{data}#rows=0-{stop}", f"{place}/")
             ended.set()
             reader.result()
-        assert not [names for names in seen if names and len(names) != 2], "one part and its manifest"
+        # A folder that was opened before its replacement may be on its way out; none holds files of two outputs.
+        assert {len(names - {"_SUCCESS"}) for names in seen} <= {0, 1}
+        assert max(len(names) for names in seen) == 2
 
     def test_a_folder_is_replaced_also_where_folders_cannot_be_exchanged(
         self, server: RowServer, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
