@@ -600,7 +600,7 @@ class TestPublication:
                 predict(f"{data}#rows=0-{stop}", f"{place}/")
             ended.set()
             reader.result()
-        # A folder that was opened before its replacement may be on its way out; none holds files of two outputs.
+        # A folder that was opened before its replacement may be on its way out; none mixes two outputs.
         assert {len(names - {"_SUCCESS"}) for names in seen} <= {0, 1}
         assert max(len(names) for names in seen) == 2
 
