@@ -36,11 +36,18 @@ from airflow_provider_cleartrace.client.retry import (
     retry_after_of,
 )
 from airflow_provider_cleartrace.client.session import Session, answer_of, call
+from airflow_provider_cleartrace.client.settings import Settings
 
 R = TypeVar("R", bound=models.Result)
 
 LOOK_TIMEOUT = 60.0
 """Seconds a status may take to arrive, however long a prediction is allowed."""
+
+CANCEL_TIMEOUT = 10.0
+"""Seconds a request to cancel may take: a killed task has seconds, Airflow's ``on_kill`` of triggers 30."""
+
+CANCEL_RETRIES = 1
+"""Repeats of a cancel, for a connection that had gone stale; there is no time for more."""
 
 SHORTEST_LOOK = 5.0
 """Seconds that the last look of a wait has at least, or it could never succeed."""
@@ -253,6 +260,14 @@ def cancel(session: Session, /, job: str | None = None) -> Flow[bool]:
             return False
         raise
     return True
+
+
+def cancel_soon(settings: Settings, model_id: str, job: str) -> Flow[bool]:
+    """Cancel a job within seconds, as a task must that is about to end; returns as :func:`cancel` does."""
+    brief = dataclasses.replace(
+        settings, timeout=min(settings.timeout, CANCEL_TIMEOUT), max_retries=CANCEL_RETRIES
+    )
+    return (yield from cancel(Session(brief, model_id=model_id), job))
 
 
 def current_status(session: Session, /) -> Flow[models.StatusResult]:

@@ -8,13 +8,19 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_cleartrace.api.errors import NotFoundError
 from airflow_provider_cleartrace.api.models import JobResult
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.client.jobs import look_again
-from airflow_provider_cleartrace.client.polling import MAY_RUN, Ended, Ending
+from airflow_provider_cleartrace.client.jobs import look, look_again
+from airflow_provider_cleartrace.client.polling import MAY_RUN, PENDING, Ended, Ending
+from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.operators.arguments import check_seconds
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
+from airflow_provider_cleartrace.operators.gate import GatedClient
 from airflow_provider_cleartrace.operators.submission import (
+    CANCELLED,
     Found,
     JobRequest,
     OnExisting,
@@ -86,7 +92,10 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         self.poll_interval = poll_interval
         self.on_existing = on_existing
         self.cancel_on_kill = cancel_on_kill
+        self._settings: Settings | None = None
         self._running: str | None = None
+        self._killed = False
+        self._fate = MAY_RUN
 
     @abc.abstractmethod
     def request(self) -> JobRequest:
@@ -106,7 +115,7 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit, unless an earlier try did, then wait: here, or by deferring."""
         request = self.request()
-        with self.hook.get_conn() as client:
+        with self._connect() as client:
             submission = self._submission(context, client, request)
             return self._pursue(context, client, submission, submission.find(), request.receipt)
 
@@ -114,10 +123,16 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         """Take up the task where the trigger's event leaves it."""
         ended = ended_from_event(event)
         told = event or {}
-        self._running = told["model_id"]
-        with self.hook.get_conn() as client:
+        with self._connect() as client:
+            self._running = told["model_id"]
             self._works_on(context, client, told["model_id"])
             return self._finish(context, client, told["model_id"], ended, told.get("receipt", {}))
+
+    def _connect(self) -> ClearTrace:
+        """A client; its settings are kept, as a signal handler cannot ask Airflow for the connection."""
+        client = self.hook.get_conn()
+        self._settings = client.session.settings
+        return client
 
     def _submission(self, context: Context, client: ClearTrace, request: JobRequest) -> Submission:
         return Submission(client, context, request, OnExisting.read(self.on_existing), self.retries or 0)
@@ -132,18 +147,22 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
     ) -> dict[str, Any]:
         """Submit the job if need be, and wait for it."""
         model_id, step = found.model_id, found.step
-        self._running = model_id
         self._works_on(context, client, model_id)
         check_travels(self._trigger(context, client, model_id, receipt))
         if step is Step.SUBMIT:
+            gated = GatedClient(client, functools.partial(self._before_submit, model_id))
             step = submission.submit(
-                model_id, functools.partial(self.bring, client), functools.partial(self.submit, client)
+                model_id, functools.partial(self.bring, client), functools.partial(self.submit, gated)
             )
         if step is Step.TAKE:
             return self._finish(context, client, model_id, Ended(Ending.COMPLETED), receipt)
+        self._running = model_id
+        if self._killed:
+            raise AirflowException(f"killed; {self.job} of model {model_id!r}: {self._end(client, model_id)}")
         unstarted = UNSTARTED_LIMIT if step is Step.WAIT_IN_DOUBT else None
         trigger = self._trigger(context, client, model_id, receipt, unstarted)
         if self.deferrable:
+            self._running = None  # from here on the trigger looks after the job
             self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop_of(trigger))
         ended = client.run(trigger.wait(client.session.settings))
         return self._finish(context, client, model_id, ended, receipt)
@@ -174,6 +193,30 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
             unstarted_timeout=unstarted,
         )
 
+    def _before_submit(self, model_id: str) -> None:
+        """Let a job be started, unless the task is killed: Airflow 3 lets it run on for seconds."""
+        self._running = model_id
+        if self._killed:
+            self._running = None
+            raise AirflowException(f"killed before {self.job} of model {model_id!r} was submitted")
+
+    def _take_up(
+        self, context: Context, client: ClearTrace, model_id: str, ended: Ended, receipt: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Submit a job that did not start, unless it has done so since: the task may resume late."""
+        try:
+            status = client.run(look(client.session, model_id, self.job))
+        except NotFoundError:
+            status = None
+        if status is not None and (known := Ended.of_job(status, ended.elapsed)) is not None:
+            return self._finish(context, client, model_id, known, receipt)
+        step = Step.SUBMIT if status is None or status.status == PENDING else Step.WAIT
+        if step is Step.SUBMIT:
+            self._running = None
+            self.log.warning("%s of model %s was never submitted: submitting", self.job, model_id)
+        submission = self._submission(context, client, self.request())
+        return self._pursue(context, client, submission, Found(model_id, step), receipt)
+
     def _finish(
         self,
         context: Context,
@@ -183,11 +226,9 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         receipt: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Raise for a bad ending, or tell the result."""
-        ended = client.run(look_again(client.session, model_id, self.job, ended))
         if ended.ending is Ending.NOT_STARTED:
-            self.log.warning("%s of model %s was never submitted: submitting", self.job, model_id)
-            submission = self._submission(context, client, self.request())
-            return self._pursue(context, client, submission, Found(model_id, Step.SUBMIT), receipt)
+            return self._take_up(context, client, model_id, ended, receipt)
+        ended = client.run(look_again(client.session, model_id, self.job, ended))
         fate = end_job(client, model_id, self.job) if ended.gave_up else MAY_RUN
         page = client.session.settings.model_url(model_id)
         if (error := ended.error(model_id=model_id, job=self.job, fate=fate, page=page)) is not None:
@@ -206,9 +247,16 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         return result
 
     def on_kill(self) -> None:
-        """Cancel the job of a task that is killed while it waits on the worker."""
-        if self._running is None or not self.cancel_on_kill:
+        """Cancel the job that the killed task waits for, and keep it from submitting one."""
+        self._killed = True
+        if self._running is None or self._settings is None:
             return
-        with self.hook.get_conn() as client:
-            fate = end_job(client, self._running, self.job)
+        with ClearTrace.from_settings(self._settings) as client:
+            fate = self._end(client, self._running)
         self.log.info("%s of model %s: %s", self.job, self._running, fate)
+
+    def _end(self, client: ClearTrace, model_id: str) -> str:
+        """End the job of the killed task, once and where that is wanted; tells what becomes of it."""
+        if self._fate != CANCELLED:
+            self._fate = end_job(client, model_id, self.job) if self.cancel_on_kill else MAY_RUN
+        return self._fate

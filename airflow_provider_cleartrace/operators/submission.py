@@ -15,12 +15,14 @@ from airflow_provider_cleartrace.api.errors import NotFoundError, OuterProductEr
 from airflow_provider_cleartrace.api.models import JobResult, StatusResult
 from airflow_provider_cleartrace.api.operations import ARTEFACTS
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.client.jobs import job_known, observe
+from airflow_provider_cleartrace.client.jobs import cancel_soon, job_known, observe
 from airflow_provider_cleartrace.client.polling import COMPLETED, FAILED, PENDING, UNFINISHED
 from airflow_provider_cleartrace.operators.identity import Series, derived_model_id, digest_of
 from airflow_provider_cleartrace.task_state import TaskState
 
 log = logging.getLogger(__name__)
+
+CANCELLED = "it was cancelled"
 
 STATE_KEY = "cleartrace_submission"
 """The entry of the task state store in which the submit is remembered."""
@@ -236,10 +238,10 @@ class Submission:
 def end_job(client: ClearTrace, model_id: str, job: str) -> str:
     """Try to stop a job, and say what becomes of it."""
     try:
-        stopped = client.load(model_id).cancel(job)
+        stopped = client.run(cancel_soon(client.session.settings, model_id, job))
     except OuterProductError as error:
         return f"it could not be cancelled and may still run ({error})"
-    return "it was cancelled" if stopped else "the service cannot cancel it: it runs on"
+    return CANCELLED if stopped else "the service cannot cancel it: it runs on"
 
 
 def forget_submission(context: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from airflow_provider_cleartrace.client.uploads import (
     upload_open_file,
     upload_received,
 )
-from airflow_provider_cleartrace.hooks.teacher import teacher_from_connection
+from airflow_provider_cleartrace.hooks.teacher import Teacher, teacher_from_connection
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.identity import derived_model_id
 from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
@@ -260,9 +261,16 @@ class ClearTraceDistillOperator(_TrainingOperator):
         self.predict_url = predict_url
         self.predict_conn_id = predict_conn_id
 
+    @functools.cached_property
+    def _teacher(self) -> Teacher | None:
+        """The endpoint of ``predict_conn_id``; read once, and never told but in the request."""
+        if not self.predict_conn_id:
+            return None
+        return teacher_from_connection(self.hook.get_connection(self.predict_conn_id))
+
     def _check(self) -> None:
         super()._check()
-        if not self.predict_url and not self.predict_conn_id:
+        if not self.predict_url and self._teacher is None:
             raise ValidationError(f"{self.task_id}: give predict_url or predict_conn_id")
 
     def _shape(self) -> dict[str, Any]:
@@ -270,13 +278,10 @@ class ClearTraceDistillOperator(_TrainingOperator):
 
     def submit(self, client: ClearTrace, model_id: str) -> JobResult:
         """Start the distillation; the endpoint's credentials travel in the request alone."""
-        url, headers = self.predict_url, None
-        if self.predict_conn_id:
-            teacher = teacher_from_connection(self.hook.get_connection(self.predict_conn_id))
-            url, headers = self.predict_url or teacher.url, teacher.headers
+        teacher = self._teacher
         return client.fit_distill(
-            predict_url=url,
-            predict_headers=headers,
+            predict_url=self.predict_url or (teacher.url if teacher else None),
+            predict_headers=teacher.headers if teacher else None,
             target=self.target,
             model_id=model_id,
             feature_fields=self.feature_fields,

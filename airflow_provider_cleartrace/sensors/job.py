@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, BaseSensorOperator
 
-from airflow_provider_cleartrace.api.errors import OuterProductError
+from airflow_provider_cleartrace.api.errors import OuterProductError, PollTimeoutError
 from airflow_provider_cleartrace.client.jobs import look, look_again
 from airflow_provider_cleartrace.client.polling import Ended, Patience, Poller
 from airflow_provider_cleartrace.client.settings import Settings
@@ -113,7 +113,10 @@ class ClearTraceJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
         """Take up the task where the trigger's event leaves it."""
-        ended = ended_from_event(event)
+        try:
+            ended = ended_from_event(event)
+        except OuterProductError as error:
+            self._fail(error)
         with ClearTraceHook(self.cleartrace_conn_id).get_conn() as client:
             ended = client.run(look_again(client.session, self.model_id, self.job, ended))
             self._raise_for(ended, client.session.settings)
@@ -121,10 +124,15 @@ class ClearTraceJobSensor(BaseSensorOperator):
     def _raise_for(self, ended: Ended, settings: Settings) -> None:
         page = settings.model_url(self.model_id)
         error = ended.error(model_id=self.model_id, job=self.job, page=page)
-        if error is None:
-            return
-        if self.soft_fail:
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: OuterProductError) -> NoReturn:
+        """End as Airflow ends a sensor that pokes, in every mode."""
+        if self.soft_fail or self.never_fail:
             raise AirflowSkipException(str(error)) from error
+        if isinstance(error, PollTimeoutError):
+            raise AirflowSensorTimeout(str(error)) from error
         raise error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import logging
 import random
@@ -18,7 +17,7 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import StatusResult
 from airflow_provider_cleartrace.client.async_driver import AsyncDriver
 from airflow_provider_cleartrace.client.exchange import Flow
-from airflow_provider_cleartrace.client.jobs import cancel, wait_until_ended
+from airflow_provider_cleartrace.client.jobs import cancel_soon, wait_until_ended
 from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
 from airflow_provider_cleartrace.client.retry import Backoff
 from airflow_provider_cleartrace.client.session import Session
@@ -36,9 +35,6 @@ LOOKUP_PATIENCE = 120.0
 
 LOOKUP_BACKOFF = Backoff(first=1.0, factor=2.0, cap=30.0)
 
-
-CANCEL_TIMEOUT = 10.0
-"""Seconds a cancel may take: Airflow gives `on_kill` 30 of them in all."""
 
 HEARTBEAT = 600.0
 """Seconds after which a wait says that it still waits."""
@@ -161,8 +157,7 @@ class ClearTraceJobTrigger(BaseTrigger):
                 return
             async with borrow(self.cleartrace_conn_id) as shared:
                 settings, transport = await shared.ready()
-                looking = dataclasses.replace(settings, timeout=CANCEL_TIMEOUT, max_retries=1)
-                stopped = await transport.run(cancel(Session(looking, model_id=self.model_id), self.job))
+                stopped = await transport.run(cancel_soon(settings, self.model_id, self.job))
         except Exception as error:  # nobody is left to hear of it
             log.warning(
                 "%s of model %s could not be cancelled (%s) and may still run",

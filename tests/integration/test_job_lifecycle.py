@@ -11,20 +11,43 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    TaskDeferred,
+)
 
-from airflow_provider_cleartrace.api.errors import JobStalledError, ValidationError
-from airflow_provider_cleartrace.client import ClearTrace
+from airflow_provider_cleartrace.api.errors import (
+    JobFailedError,
+    JobStalledError,
+    ServerError,
+    ValidationError,
+)
+from airflow_provider_cleartrace.client import ClearTrace, jobs
 from airflow_provider_cleartrace.operators import job as lifecycle
 from airflow_provider_cleartrace.operators.analysis import (
     ClearTraceNarrativeOperator,
     ClearTraceSegmentOperator,
 )
 from airflow_provider_cleartrace.operators.submission import STATE_KEY
-from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator, ClearTraceUploadOperator
+from airflow_provider_cleartrace.operators.training import (
+    ClearTraceDistillOperator,
+    ClearTraceFitOperator,
+    ClearTraceUploadOperator,
+)
 from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
 from tests.integration.airflow_tasks import Store, context, fire, run, through_json
-from tests.integration.fault_proxy import Exchange, FaultProxy, Rule, fault_proxy, meanwhile
+from tests.integration.fault_proxy import (
+    Exchange,
+    Fault,
+    FaultProxy,
+    Rule,
+    answered,
+    fault_proxy,
+    meanwhile,
+    passed_on,
+)
 from tests.integration.local_server import LocalServer
 
 CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
@@ -371,6 +394,149 @@ class TestTheLastLook:
         assert service.passed[CANCEL] == 0
 
 
+class TestAJobThatSeemedNeverToStart:
+    """The trigger has given up on "pending", and the task is resumed some time later."""
+
+    def resumed(self, model_id: str, **arguments: Any) -> Any:
+        event = {"model_id": model_id, "ending": "not_started", "reason": "r", "elapsed": 9.0}
+        operator = fit(model_id=model_id, **arguments)
+        return operator.execute_complete(context(), event | {"receipt": {"data": "d"}})
+
+    def test_is_taken_when_it_has_ended_since(self, service: FaultProxy) -> None:
+        done = Task(fit).attempt()["model_id"]
+        assert self.resumed(done)["model_id"] == done
+        assert service.passed[FIT] == 1
+
+    def test_is_waited_for_when_it_runs_by_now(self, service: FaultProxy, named: str) -> None:
+        Task(lambda: fit(model_id=named, config=LONG)).crash()
+        service.rules.append(Rule(STATUS, answered(200, {"model_id": named, "status": "running"})))
+        with pytest.raises(TaskDeferred) as deferred:
+            self.resumed(named, deferrable=True)
+        assert deferred.value.trigger.unstarted_timeout is None
+        assert service.passed[FIT] == 1
+        assert service.passed[CANCEL] == 0
+
+    def test_is_not_submitted_where_the_look_fails(self, service: FaultProxy, named: str) -> None:
+        service.rules.append(Rule(STATUS, answered(503), last=99))
+        with pytest.raises(ServerError):
+            self.resumed(named)
+        assert service.passed[FIT] == 0
+
+    def test_is_submitted_when_nobody_knows_it(self, service: FaultProxy, named: str) -> None:
+        with pytest.raises(TaskDeferred):
+            self.resumed(named, deferrable=True)
+        assert service.passed[FIT] == 1
+
+
+class TestAKill:
+    """Airflow 3 calls `on_kill` in the midst of a task and lets it run on, until it ends the process."""
+
+    UPLOAD = "PUT /uploads"
+    SEGMENT = "POST /v1/models/{model_id}/segment"
+
+    def killed(self, service: FaultProxy, endpoint: str, operator: Any, then: Fault = passed_on) -> str:
+        service.rules.append(Rule(endpoint, meanwhile(operator.on_kill, then)))
+        with pytest.raises(AirflowException, match="killed") as told:
+            operator.execute(context(run_id=uuid.uuid4().hex))
+        return str(told.value)
+
+    @modes
+    def test_during_the_upload_submits_nothing(
+        self, service: FaultProxy, named: str, deferrable: bool
+    ) -> None:
+        told = self.killed(service, self.UPLOAD, fit(model_id=named, deferrable=deferrable))
+        assert told == f"killed before fit of model {named!r} was submitted"
+        assert service.passed[FIT] == service.passed[CANCEL] == 0
+
+    def test_during_the_last_look_before_the_submit_submits_nothing(
+        self, service: FaultProxy, named: str
+    ) -> None:
+        operator = fit(model_id=named)
+        service.rules.append(Rule(STATUS, meanwhile(operator.on_kill), after=self.UPLOAD))
+        with pytest.raises(AirflowException, match="before fit"):
+            operator.execute(context())
+        assert service.passed[FIT] == service.passed[CANCEL] == 0
+
+    @modes
+    def test_during_the_submit_ends_the_job(
+        self, service: FaultProxy, named: str, local_server: LocalServer, deferrable: bool
+    ) -> None:
+        operator = fit(model_id=named, config=LONG, deferrable=deferrable)
+
+        def kill_after_effect(exchange: Exchange) -> None:
+            status, headers, content = exchange.forward()
+            operator.on_kill()
+            exchange.answer(status, content, headers)
+
+        service.rules.append(Rule(FIT, kill_after_effect))
+        with pytest.raises(AirflowException, match=f"killed; fit of model '{named}': it was cancelled"):
+            operator.execute(context())
+        assert status_of(local_server, named) == "failed"
+        assert (service.passed[FIT], service.passed[CANCEL]) == (1, 1)
+
+    def test_that_comes_before_the_submit_reaches_the_server_ends_the_job_afterwards(
+        self, service: FaultProxy, named: str, local_server: LocalServer
+    ) -> None:
+        told = self.killed(service, FIT, fit(model_id=named, config=LONG))
+        assert "it was cancelled" in told
+        assert status_of(local_server, named) == "failed"
+        assert service.passed[FIT] == 1
+
+    def test_leaves_the_job_where_the_author_wants_that(self, service: FaultProxy, named: str) -> None:
+        told = self.killed(service, FIT, fit(model_id=named, config=LONG, cancel_on_kill=False))
+        assert "it may still run" in told
+        assert service.passed[CANCEL] == 0
+
+    def test_during_the_wait_cancels_the_job(
+        self, service: FaultProxy, named: str, local_server: LocalServer
+    ) -> None:
+        operator = fit(model_id=named, config=LONG, timeout=60)
+        service.rules.append(Rule(STATUS, meanwhile(operator.on_kill), after=FIT))
+        with pytest.raises(JobFailedError):
+            operator.execute(context())
+        assert (service.passed[FIT], service.passed[CANCEL]) == (1, 1)
+
+    def test_after_the_task_was_deferred_leaves_the_job_to_the_trigger(
+        self, service: FaultProxy, named: str
+    ) -> None:
+        operator = fit(model_id=named, config=LONG, deferrable=True)
+        with pytest.raises(TaskDeferred):
+            operator.execute(context())
+        operator.on_kill()
+        assert service.passed[CANCEL] == 0
+
+    def test_while_an_analysis_reads_its_rows_leaves_the_jobs_of_others_alone(
+        self, service: FaultProxy, named: str
+    ) -> None:
+        Task(lambda: fit(model_id=named)).attempt()
+        operator = ClearTraceSegmentOperator(
+            task_id="s", model_id=named, data=str(CREDIT), max_clusters=4, n_search_steps=2
+        )
+        told = self.killed(service, "GET /v1/models/{model_id}/schema", operator)
+        assert "before segment" in told
+        assert service.passed[self.SEGMENT] == service.passed[CANCEL] == 0
+
+    def test_asks_airflow_for_nothing_and_does_not_wait_long(
+        self, service: FaultProxy, named: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        operator = fit(model_id=named, config=LONG, timeout=60)
+        monkeypatch.setattr(jobs, "CANCEL_TIMEOUT", 0.5)
+        service.rules.append(Rule(CANCEL, lambda exchange: exchange.trickle(b"{}" * 99, 0.1), last=99))
+
+        def kill() -> None:
+            monkeypatch.delenv("AIRFLOW_CONN_CLEARTRACE_DEFAULT")
+            operator.on_kill()
+            service.rules.clear()
+            with ClearTrace(service.url, service.key) as ended:
+                ended.load(named).cancel()
+
+        service.rules.append(Rule(STATUS, meanwhile(kill), after=FIT))
+        with pytest.raises(JobFailedError):
+            operator.execute(context())
+        assert len(service.times[CANCEL]) == 1 + jobs.CANCEL_RETRIES + 1
+        assert service.trickled_out == 0
+
+
 class TestTheTriggerer:
     def test_may_run_two_copies_of_a_trigger(self, service: FaultProxy, named: str) -> None:
         Task(lambda: fit(model_id=named)).crash()
@@ -444,3 +610,34 @@ class TestWhatCannotWork:
             Task(lambda: fit(deferrable=True, **arguments)).attempt()
         assert service.passed[FIT] == 0
         assert service.passed["POST /v1/uploads"] == 0
+
+    @pytest.mark.parametrize("teacher", [None, '{"conn_type": "http", "password": "teacher-key"}'])
+    def test_of_a_teacher_s_connection_fails_before_anything_is_uploaded(
+        self, service: FaultProxy, monkeypatch: pytest.MonkeyPatch, teacher: str | None
+    ) -> None:
+        if teacher:
+            monkeypatch.setenv("AIRFLOW_CONN_TEACHER", teacher)
+        store = Store()
+        task = Task(
+            lambda: ClearTraceDistillOperator(task_id="d", data=str(CREDIT), predict_conn_id="teacher"), store
+        )
+        with pytest.raises((AirflowNotFoundException, ValidationError), match="teacher"):
+            task.attempt()
+        assert not service.passed
+        assert store.entries == {}
+
+    def test_keeps_the_teacher_s_key_out_of_the_identity_and_the_record(
+        self, service: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked, store = [], Store()
+        for key in ("teacher-key", "rotated-key"):
+            teacher = {"conn_type": "http", "host": "http://127.0.0.1:9", "password": key}
+            monkeypatch.setenv("AIRFLOW_CONN_TEACHER", json.dumps(teacher))
+            operator = ClearTraceDistillOperator(
+                task_id="d", data=str(CREDIT), predict_conn_id="teacher", deferrable=True
+            )
+            asked.append(operator.request())
+            with pytest.raises(TaskDeferred) as deferred:
+                operator.execute(context() | {"task_state_store": store})
+            assert key not in json.dumps([store.entries, deferred.value.trigger.serialize()[1]])
+        assert asked[0] == asked[1]

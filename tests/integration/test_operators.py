@@ -192,7 +192,7 @@ class TestTraining:
                 wait=False,
             )
             operator = ClearTraceFitOperator(task_id="fit", data="x.csv", target="y")
-            operator._running = "killed"
+            operator._running, operator._settings = "killed", operator.hook.settings()
             operator.on_kill()
             assert started.status.status == "failed"
 
@@ -406,8 +406,17 @@ class TestSensor:
         model_id = self.failed(local_server)
         with pytest.raises(JobFailedError):
             run(lambda: self.sensor(model_id, deferrable=deferrable))
-        with pytest.raises(AirflowSkipException):
-            run(lambda: self.sensor(model_id, deferrable=deferrable, soft_fail=True))
+        for lenient in ({"soft_fail": True}, {"never_fail": True}):
+            with pytest.raises(AirflowSkipException):
+                run(lambda lenient=lenient: self.sensor(model_id, deferrable=deferrable, **lenient))
+
+    def test_an_event_of_nobody_fails_or_skips(self) -> None:
+        for event in (None, {}, {"ending": "sideways"}):
+            with pytest.raises(OuterProductError, match="may still run"):
+                self.sensor("m", deferrable=True).execute_complete(context(), event)
+            for lenient in ({"soft_fail": True}, {"never_fail": True}):
+                with pytest.raises(AirflowSkipException, match="may still run"):
+                    self.sensor("m", deferrable=True, **lenient).execute_complete(context(), event)
 
 
 class TestTrigger:
