@@ -10,6 +10,7 @@ from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Calibrated, CalibratedRow, CalibratedRule, is_number
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
+from airflow_provider_cleartrace.storage.manifests import SUCCESS
 from airflow_provider_cleartrace.storage.tables import json_lines
 
 PAYLOADS, MANIFEST = "payloads.jsonl", "manifest.json"
@@ -33,11 +34,13 @@ def read_calibrated(folder: Location, asked: Collection[str] = ()) -> Calibrated
     """Read the folder of a CalibratedExplain task.
 
     Raises:
-        ReportError: it holds no rows, or something else.
+        ReportError: it holds no rows, something else, or what is not finished.
     """
     place = folder.child(PAYLOADS)
     if not place.is_file():
         raise ReportError(f"{folder.uri}: no {PAYLOADS}: not the folder of a CalibratedExplain task")
+    if not folder.child(SUCCESS).is_file():
+        raise ReportError(f"{folder.uri}: no {SUCCESS}: it is being replaced, or its task failed")
     manifest = folder.child(MANIFEST)
     told: dict[str, Any] = json.loads(manifest.read_bytes()) if manifest.is_file() else {}
     try:

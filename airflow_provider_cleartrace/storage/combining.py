@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.listing import visible
 from airflow_provider_cleartrace.storage.locations import Location
-from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
+from airflow_provider_cleartrace.storage.manifests import PART, SUCCESS, FileEntry, Manifest
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 from airflow_provider_cleartrace.storage.sources import split_range
 
@@ -38,8 +39,9 @@ def combine(root: Location, outputs: Sequence[PartitionOutput]) -> Manifest:
     them as one. The files stay where they are.
 
     Raises:
-        StorageError: an output is not below ``root``, shares its folder, is not whole, was replaced, does not
-            have the rows of its partition or another model's answers; or files of somebody else are there.
+        StorageError: an output is not below ``root``, shares its folder, is no table of parts, is not whole,
+            was replaced, does not have the rows of its partition or another model's answers; or files of
+            somebody else are there.
     """
     counts: Counter[str] = Counter()
     files: list[FileEntry] = []
@@ -87,6 +89,10 @@ def _manifest_of(output: PartitionOutput) -> Manifest:
     if made.fingerprint != output.fingerprint:
         raise StorageError(f"{where} was replaced by something else")
     for entry in made.files:
+        if not PART.fullmatch(entry.name):
+            raise StorageError(
+                f"{where} holds {entry.name!r}, which is no part of a table: it stays on its own"
+            )
         if output.folder.child(entry.name).size() != entry.bytes:
             raise StorageError(f"{where} is damaged: {entry.name!r} should have {entry.bytes} bytes")
     _, start, stop = split_range(output.data)
@@ -97,10 +103,7 @@ def _manifest_of(output: PartitionOutput) -> Manifest:
 
 def _refuse_strangers(root: Location, own: set[str]) -> None:
     """A reader that does not look at the manifest would take them for parts."""
-    visible = {
-        name for name in root.names() if not any(part.startswith((".", "_")) for part in name.split("/"))
-    }
-    if strange := sorted(visible - own):
+    if strange := sorted(set(visible(root)) - own):
         raise StorageError(
             f"{root.uri}: the folder also holds {strange[0]!r}, which belongs to none of the partitions:"
             " name a folder of its own for each run, or delete it"

@@ -14,8 +14,8 @@ from airflow_provider_cleartrace.storage import csv_files, parquet_files
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.kinds import Kind, check_kind
+from airflow_provider_cleartrace.storage.listing import listed
 from airflow_provider_cleartrace.storage.locations import Location, locate
-from airflow_provider_cleartrace.storage.manifests import PART, SUCCESS, Manifest
 from airflow_provider_cleartrace.storage.s3 import S3ClientFactory, default_s3_client
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Source:
             prune: Row groups and files that cannot have a row that meets this may be left out.
 
         Raises:
-            StorageError: a file is damaged.
+            StorageError: a file is damaged, or CSV files end before the range does.
         """
         first = 0
         self._bytes_before = 0
@@ -174,6 +174,8 @@ class Source:
             if file.is_csv:
                 self._bytes_before += self._sizes[index]
                 self._position[0] = 0
+        if self.stop is not None and first < self.stop and any(file.is_csv for file in self.files):
+            raise StorageError(f"{self.root.uri}: has only {first} rows, not {self.stop}")
 
     def _csv(self, file: DataFile, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         offset = 0
@@ -230,7 +232,7 @@ def find_source(data: str, s3_client: S3ClientFactory = default_s3_client) -> So
     if not root.named_as_folder and root.is_file():
         files = [_data_file(root, "")]
     elif root.is_folder():
-        files = [_data_file(root.child(name), name.rpartition("/")[0]) for name in _listed(root)]
+        files = [_data_file(root.child(name), name.rpartition("/")[0]) for name in listed(root)]
         if not files:
             raise StorageError(f"{uri}: the folder has no .csv, .csv.gz, .parquet or .pq file")
     else:
@@ -247,22 +249,6 @@ def single_file(location: Location) -> Source:
     if location.size() == 0:
         raise StorageError(f"{location.uri}: the file is empty")
     return Source(location.uri, location, (_data_file(location, ""),))
-
-
-def _listed(root: Location) -> list[str]:
-    if root.child(SUCCESS).is_file():
-        manifest = Manifest.read(root.child(SUCCESS))
-        if manifest is not None:
-            return [entry.name for entry in manifest.files]
-    names = [
-        name for name in root.names() if not any(part.startswith((".", "_")) for part in name.split("/"))
-    ]
-    if parts := [name for name in names if PART.fullmatch(name.rpartition("/")[2])]:
-        raise StorageError(
-            f"{root.uri}: {parts[0]!r} is part of an output, but there is no {SUCCESS}:"
-            " it is still being written or replaced, or its task failed"
-        )
-    return names
 
 
 def _data_file(location: Location, folder: str) -> DataFile:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.listing import listed
 from airflow_provider_cleartrace.storage.locations import Location, locate
-from airflow_provider_cleartrace.storage.manifests import SUCCESS, Manifest
 from airflow_provider_cleartrace.storage.s3 import S3ClientFactory
 from airflow_provider_cleartrace.storage.sources import Source, find_source
 
@@ -40,10 +40,7 @@ class Table:
             return (root,)
         if not root.is_folder():
             return ()
-        manifest = Manifest.read(root.child(SUCCESS))
-        names = root.names() if manifest is None else [entry.name for entry in manifest.files]
-        visible = [name for name in names if not name.rpartition("/")[2].startswith((".", "_"))]
-        return tuple(root.child(name) for name in visible if name.endswith(JSON_LINES))
+        return tuple(root.child(name) for name in listed(root, JSON_LINES))
 
     @functools.cached_property
     def _source(self) -> Source:

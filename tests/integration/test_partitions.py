@@ -228,6 +228,13 @@ class TestNothingIsPublished:
             with pytest.raises(StorageError, match=r"must be a folder below .*/out/"):
                 mapped.publish()
 
+    def test_when_an_output_is_no_table_of_parts(self, mapped: Mapped, tmp_path: Path) -> None:
+        place = tmp_path / "out" / "4" / "_SUCCESS"
+        told = json.loads(place.read_bytes())
+        place.write_text(json.dumps(told | {"files": [told["files"][0] | {"name": "payloads.jsonl"}]}))
+        with pytest.raises(StorageError, match=r"out/4/: .* holds 'payloads.jsonl', which is no part"):
+            mapped.publish()
+
     def test_when_an_earlier_run_had_more_partitions(self, mapped: Mapped) -> None:
         predict(mapped.cut[0], f"{mapped.output_uri}10/")
         with pytest.raises(StorageError, match=r"also holds '10/part-.*belongs to none of the partitions"):

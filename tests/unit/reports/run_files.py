@@ -150,6 +150,7 @@ def calibrated(folder: Path, rows: int = 4, text: str = "age <= 30") -> str:
     (folder / "manifest.json").write_text(
         json.dumps({"rules": rows, "held_out_rows": 60, "held_out_coverage": 0.875})
     )
+    (folder / "_SUCCESS").write_text("{}")
     return f"{folder}/"
 
 

@@ -298,6 +298,13 @@ class TestRefused:
                 gather(known(), dataclasses.replace(inputs, **{name: wrong}))
 
 
+def test_a_calibrated_folder_that_is_not_finished_is_refused(tmp_path: Path) -> None:
+    folder = whole(tmp_path).calibrated or ""
+    (Path(folder) / "_SUCCESS").unlink()
+    with pytest.raises(ReportError, match="no _SUCCESS: it is being replaced, or its task failed"):
+        gather(known(), Inputs(calibrated=folder))
+
+
 def test_a_damaged_row_of_calibrated_rules_is_not_quoted(tmp_path: Path) -> None:
     folder = whole(tmp_path).calibrated or ""
     place = Path(folder) / "payloads.jsonl"

@@ -39,6 +39,13 @@ class TestReading:
         read = pa.Table.from_batches([block.batch for block in blocks]).to_pandas()
         assert read.astype(str).equals(frame[["b", "a"]].astype(str))
 
+    @pytest.mark.parametrize("start", [0, 2, 9])
+    def test_a_csv_that_ends_before_its_range_is_refused(self, tmp_path: Path, start: int) -> None:
+        place = file(tmp_path, "rows.csv", b"a\n1\n2\n3\n")
+        assert sum(block.batch.num_rows for block in find_source(f"{place}#rows=1-3").read(["a"])) == 2
+        with pytest.raises(StorageError, match=r"rows\.csv: has only 3 rows, not 10"):
+            list(find_source(f"{place}#rows={start}-10").read(["a"]))
+
     def test_csv_follows_rfc_4180(self, tmp_path: Path) -> None:
         content = b'\xef\xbb\xbfname,note,n\r\n"a, b","line 1\r\nline 2",1\r\n"say ""hi""",,2\r\n'
         frame = read_frame(locate(file(tmp_path, "rfc.csv", content)))

@@ -45,7 +45,9 @@ def test_every_format_has_the_same_rows_in_order(tmp_path: Path, frame: pd.DataF
     if name == "folder":
         write(frame[:5], tmp_path / name / "part-0.jsonl")
         write(frame[5:], tmp_path / name / "part-1.jsonl")
-        (tmp_path / name / "_part-2.jsonl").write_text("not visible\n")
+        for hidden in ("_part-2.jsonl", ".out.0123456789ab.tmp/part-2.jsonl", "sub/_old/part-2.jsonl"):
+            (tmp_path / name / hidden).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / hidden).write_text("not visible\n")
     else:
         write(frame, tmp_path / name)
     table = Table(str(tmp_path / name), no_s3)
@@ -65,6 +67,11 @@ def test_what_is_missing_or_infinite_is_no_number() -> None:
 
 
 class TestRefused:
+    def test_parts_of_an_output_that_is_not_finished(self, tmp_path: Path, frame: pd.DataFrame) -> None:
+        write(frame[:5], tmp_path / "out" / "part-00000-0123456789ab.jsonl")
+        with pytest.raises(StorageError, match="is part of an output, but there is no _SUCCESS"):
+            list(Table(f"{tmp_path}/out/", no_s3).batches(["id"]))
+
     def test_texts_for_numbers(self) -> None:
         with pytest.raises(StorageError, match="t: column 'a' is not all numbers") as caught:
             numbers(pa.record_batch({"a": ["secret"]}), ["a"], "t")
