@@ -138,7 +138,7 @@ def wait_until_ended(
     *,
     started: float,
     deadline: float | None,
-    on_status: Callable[[models.StatusResult], None] = lambda _: None,
+    on_look: Callable[[models.StatusResult | OuterProductError], None] = lambda _: None,
 ) -> Flow[Ended]:
     """Poll one job until it ends or nothing more can be learned of it.
 
@@ -149,12 +149,12 @@ def wait_until_ended(
         patience: How often to look, and what to bear.
         started: Epoch seconds at which the wait began.
         deadline: Epoch seconds at which it ends; None to wait for ever.
-        on_status: Told of every good look.
+        on_look: Told of every look: what it saw, or why it failed.
     """
     poller = Poller(patience, started=started, deadline=deadline)
     looking = _for_looks(session, LOOK_TIMEOUT)
     while True:
-        verdict = yield from _look(_within(looking, deadline), model_id, job, poller, on_status)
+        verdict = yield from _look(_within(looking, deadline), model_id, job, poller, on_look)
         if isinstance(verdict, Ended):
             return verdict
         yield from pause(verdict.delay)
@@ -165,14 +165,15 @@ def _look(
     model_id: str,
     job: str,
     poller: Poller,
-    on_status: Callable[[models.StatusResult], None],
+    on_look: Callable[[models.StatusResult | OuterProductError], None],
 ) -> Flow[Wait | Ended]:
     """One look and what the poller makes of it; a flow of its own, which keeps no answer during a sleep."""
     try:
         status = yield from observe(session, model_id, job)
     except OuterProductError as error:
+        on_look(error)
         return poller.on_error(error, time.time())
-    on_status(status)
+    on_look(status)
     return poller.on_status(status, time.time())
 
 

@@ -167,6 +167,7 @@ class Poller:
         self.not_before = memory.get("not_before") or started
         self._seen: tuple[str, float | None] | None = None
         self._changed = started
+        self._is_blind = False
         self._only_pending = True
 
     def memory(self) -> dict[str, float | None]:
@@ -179,6 +180,9 @@ class Poller:
 
     def on_status(self, status: StatusResult, now: float) -> Wait | Ended:
         """Judge a good answer."""
+        if self._is_blind:  # nobody saw whether the job stood still meanwhile
+            self._changed += now - self._last_answer
+            self._is_blind = False
         self._last_answer = now
         if (ended := Ended.of_job(status, now - self._started)) is not None:
             return ended
@@ -192,6 +196,7 @@ class Poller:
 
     def on_error(self, error: OuterProductError, now: float) -> Wait | Ended:
         """Judge a look that failed."""
+        self._is_blind = True
         if isinstance(error, NotFoundError | ConflictError):
             self._last_answer = now
         if not self._is_bearable(error, now):

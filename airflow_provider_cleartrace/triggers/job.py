@@ -13,7 +13,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_cleartrace.api.errors import ValidationError
+from airflow_provider_cleartrace.api.errors import OuterProductError, ValidationError
 from airflow_provider_cleartrace.api.models import StatusResult
 from airflow_provider_cleartrace.client.async_driver import AsyncDriver
 from airflow_provider_cleartrace.client.exchange import Flow
@@ -39,6 +39,9 @@ LOOKUP_BACKOFF = Backoff(first=1.0, factor=2.0, cap=30.0)
 HEARTBEAT = 600.0
 """Seconds after which a wait says that it still waits."""
 
+
+UNSEEN = "unseen"
+"""What a wait notes in place of a status when a look failed."""
 
 _cancelling: set[asyncio.Task[None]] = set()
 """Cancellations under way: the event loop itself would not keep them alive."""
@@ -199,7 +202,7 @@ class ClearTraceJobTrigger(BaseTrigger):
             ),
             started=self.started,
             deadline=self.deadline,
-            on_status=StatusLog(self.model_id, self.job),
+            on_look=StatusLog(self.model_id, self.job),
         )
 
     async def _connected(self, shared: SharedClient) -> tuple[Settings, AsyncDriver]:
@@ -225,7 +228,7 @@ class ClearTraceJobTrigger(BaseTrigger):
 
 
 class StatusLog:
-    """Logs a job's status when it changes, and now and then while it does not."""
+    """Logs a job's status when it changes, and now and then while it does not; so for looks that fail."""
 
     def __init__(self, model_id: str, job: str) -> None:
         self._model_id = model_id
@@ -233,11 +236,15 @@ class StatusLog:
         self._last = ""
         self._told = 0.0
 
-    def __call__(self, status: StatusResult) -> None:
+    def __call__(self, look: StatusResult | OuterProductError) -> None:
         """Take note of one look."""
         now = time.monotonic()
-        if status.status == self._last and now - self._told < HEARTBEAT:
+        seen = look.status if isinstance(look, StatusResult) else UNSEEN
+        if seen == self._last and now - self._told < HEARTBEAT:
             return
-        self._last, self._told = status.status, now
-        share = "" if status.progress is None else f" ({status.progress:.0%})"
-        log.info("%s of model %s is %s%s", self._job, self._model_id, status.status, share)
+        self._last, self._told = seen, now
+        if isinstance(look, OuterProductError):
+            log.warning("%s of model %s cannot be looked at: %s", self._job, self._model_id, look)
+            return
+        share = "" if look.progress is None else f" ({look.progress:.0%})"
+        log.info("%s of model %s is %s%s", self._job, self._model_id, look.status, share)

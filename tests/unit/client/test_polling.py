@@ -147,6 +147,19 @@ class TestStandstill:
         for now in range(0, 3000, 50):
             assert isinstance(watched.on_status(self.running(now / 3000), now=float(now)), Wait)
 
+    def test_does_not_count_the_time_in_which_no_look_succeeded(self) -> None:
+        watched = poller(stall=60.0)
+        watched.on_status(self.running(0.1), now=10.0)
+        watched.on_status(self.running(0.1), now=40.0)
+        for now in (50.0, 400.0):
+            assert isinstance(watched.on_error(TransportError("gone"), now=now), Wait)
+
+        assert isinstance(watched.on_status(self.running(0.1), now=500.0), Wait)
+        assert isinstance(watched.on_status(self.running(0.1), now=529.0), Wait)
+        verdict = watched.on_status(self.running(0.1), now=530.0)
+        assert isinstance(verdict, Ended)
+        assert verdict.reason == "'running', no progress for 60 s"
+
     def test_is_borne_for_ever_where_nobody_set_a_limit(self) -> None:
         watched = poller()
         assert isinstance(watched.on_status(self.running(0.1), now=1.0), Wait)
