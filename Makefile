@@ -99,7 +99,7 @@ oracle: .venv-oracle/.test-installed ## The engine beside xrfm, which brings tor
 	$(BIN_ORACLE)/python -m pytest tests/oracle
 
 .PHONY: test-endurance
-test-endurance: .venv/.test-installed ## Kill ClearTrace Local under load; wants a machine that does nothing else
+test-endurance: .venv/.test-installed ## Long proofs: kills under load, exports of thousands of columns, Celery workers
 	AIRFLOW_HOME=$(CURDIR)/.venv/airflow $(BIN)/python -m pytest tests/endurance
 
 .PHONY: lint
