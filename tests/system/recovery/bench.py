@@ -96,6 +96,10 @@ class Run:
         folder = self.bench.stack.airflow_home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
         return "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.log"))
 
+    def looks_told(self) -> int:
+        """How many lines the triggers wrote of what they saw: the first tells that one is at work."""
+        return self.logs().count('"logger":"airflow_provider_cleartrace.triggers.job"')
+
     def told_model(self, task_id: str, map_index: int = -1) -> str:
         """The model id that a task returned."""
         told = self.bench.stack.api.return_value(self.dag_id, self.run_id, task_id, map_index)

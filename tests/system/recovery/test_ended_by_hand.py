@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 def test_marking_and_clearing_cancel_the_job_and_a_cleared_task_starts_a_fresh_one(bench: Bench) -> None:
     run = bench.run("ended_by_hand")
     run.wait_for_states(deferred=4)
-    run.wait(lambda: None not in run.waiting_at())
+    # Airflow tells a trigger nothing that it ends before its first step.
+    run.wait(lambda: run.looks_told() >= 4)
 
     # A new try that is faster than the cancellation would find the old job still running.
     with bench.no_task_starts():
