@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -42,6 +43,8 @@ def endpoint() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # Buckets outlive the server, and other files of this process have their own.
+    httpx.post(f"http://{host}:{port}/moto-api/reset", trust_env=False)
     yield f"http://{host}:{port}"
     server.stop()
 

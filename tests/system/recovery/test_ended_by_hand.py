@@ -37,7 +37,8 @@ def test_marking_and_clearing_cancel_the_job_and_a_cleared_task_starts_a_fresh_o
     }
     assert run.told_model("cleared") == run.jobs("cleared")[1].model_id
     assert bench.requests() == {"submit": 5, "cancel": 3}
-    bench.assert_no_secret_is_written(run.jobs()[0].model_id)
+    # Of the cleared task, Airflow forgets what its first try left.
+    bench.assert_no_secret_is_written(run.jobs("marked_failed")[0].model_id)
 
 
 TASKS = ("marked_failed", "marked_success", "cleared", "left_running")
