@@ -13,7 +13,7 @@ from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.exchange import exchange
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
-from airflow_provider_cleartrace.storage.outputs import IfExists
+from airflow_provider_cleartrace.storage.outputs import IfExists, first_missing
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 
 PAYLOADS, RULES, MANIFEST, PLOTS = "payloads.jsonl", "rules.parquet", "manifest.json", "plots"
@@ -99,11 +99,7 @@ class RulesFolder:
         manifest = Manifest.read(folder.child(SUCCESS))
         if manifest is None or manifest.fingerprint != self.fingerprint:
             return None
-        try:
-            whole = all(folder.child(entry.name).size() == entry.bytes for entry in manifest.files)
-        except StorageError:
-            return None
-        return manifest if whole else None
+        return None if first_missing(manifest.files, folder.child) else manifest
 
     def _figures(self) -> dict[str, Any]:
         figures: dict[str, Any] = json.loads(self.target.child(MANIFEST).read_bytes())
@@ -126,14 +122,20 @@ class RulesFolder:
             raise StorageError(f"{self.target.uri}: cannot be written: {reason}") from None
 
     def publish(self, files: Sequence[FileEntry], counts: Mapping[str, int]) -> None:
-        """Put the staged files into their place; what they replace is gone afterwards."""
+        """Put the staged files into their place; what they replace is gone afterwards.
+
+        Raises:
+            StorageError: a staged file is gone or cut short; what was there before is untouched.
+        """
+        if missing := first_missing(files, self.staged.child):
+            raise StorageError(f"{self.target.uri}: {missing} was changed while the task ran; run it again")
         manifest = Manifest(self.fingerprint, tuple(files), counts, self.made_by)
         publish_bytes(self.staged.child(SUCCESS), manifest.to_bytes())
         self._take_place(manifest)
 
     def _take_place(self, manifest: Manifest) -> None:
         if self.target.is_local:
-            aside = self.target.sibling(f".{self.target.name}.{self.fingerprint[:12]}.old")
+            aside = self._aside
             aside.delete_folder()
             with self.target.errors_named():
                 if not self.target.is_folder():
@@ -152,8 +154,11 @@ class RulesFolder:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Delete what this and earlier tries left beside the output."""
-        ours = re.compile(rf"\.{re.escape(self.target.name)}\.[0-9a-f]{{12}}\.(tmp|old)")
-        for name in self.target.sibling_names():
-            if ours.fullmatch(name):
-                self.target.sibling(name).delete_folder()
+        """Delete what this task left beside the output; what others have there may still be at work."""
+        for left in (self.staged, self._aside):
+            left.delete_folder()
+
+    @property
+    def _aside(self) -> Location:
+        """Where a local folder lies while it is replaced on a file system that cannot swap two."""
+        return self.target.sibling(f".{self.target.name}.{self.fingerprint[:12]}.old")

@@ -125,7 +125,7 @@ class Output:
     def _holds(self, manifest: Manifest) -> bool:
         """Whether the files of a manifest are there with the sizes it tells."""
         place = self.target.child if self.target.named_as_folder else self.target.sibling
-        return _missing(manifest.files, place) is None
+        return first_missing(manifest.files, place) is None
 
     def _interrupted_publication(self) -> Manifest | None:
         """Finish what a try was about to do when it was killed: all is there but the last renaming."""
@@ -134,7 +134,7 @@ class Output:
         manifest = Manifest.read(self.staging.folder.child(SUCCESS))
         if manifest is None or manifest.fingerprint != self.fingerprint:
             return None
-        if _missing(manifest.files, self.staging.folder.child) is not None:
+        if first_missing(manifest.files, self.staging.folder.child) is not None:
             return None
         self._publish_local_folder(manifest)
         self._tidy()
@@ -194,7 +194,7 @@ class Output:
         for part in parts:
             counts.update(part.counts)
         files = [part.file for part in parts if part.file is not None] or [self._without_rows(parts, empty)]
-        if (lost := _missing(files, self.staging.folder.child)) is not None:
+        if (lost := first_missing(files, self.staging.folder.child)) is not None:
             raise StorageError(
                 f"{self.target.uri}: {self.staging.folder.child(lost).uri} was finished, and is gone or has"
                 " another size now: the output is not published; run the task again to write it anew"
@@ -278,7 +278,7 @@ class Output:
         return [name for name in self.target.sibling_names() if ours.fullmatch(name)]
 
 
-def _missing(files: Sequence[FileEntry], place: Callable[[str], Location]) -> str | None:
+def first_missing(files: Sequence[FileEntry], place: Callable[[str], Location]) -> str | None:
     """The first of some files that is not at its place with the size that was told."""
     for entry in files:
         try:
