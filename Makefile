@@ -8,6 +8,8 @@ AIRFLOW_3_3 := 3.3.2
 AIRFLOW_2_11 := 2.11.2
 # Tested on demand, on what was published when they were new: on today's they do not all run.
 OTHERS := 2.11 3.0 3.1 3.2
+# What the example DAGs need.
+EXTRAS_DEMO := local,report,calibrated
 EXTRAS := local,dev,amazon,openlineage,celery
 EXTRAS_OTHERS := local,dev
 EXTRAS_ORACLE := local,dev,oracle
@@ -150,7 +152,7 @@ help: ## This list
 
 # A second run finds these and installs nothing. The tests need more than the demo, in the same environment.
 .venv/.demo-installed: pyproject.toml constraints/airflow-3.3.txt
-	$(call install,.venv,constraints/airflow-3.3.txt,local)
+	$(call install,.venv,constraints/airflow-3.3.txt,$(EXTRAS_DEMO))
 	@touch $@
 
 .venv/.test-installed: pyproject.toml constraints/airflow-3.3.txt
