@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from airflow_provider_cleartrace.local.refusals import Refusal, TooLarge, TooSlow
 
+_DRAIN_SECONDS = 5.0
+"""How long a body that nobody wants is still read: a client that is sending would see a reset, no answer."""
 
-def bounded_body(receive: Receive, *, seconds: float, max_bytes: int | None = None) -> Receive:
-    """Wrap ``receive`` so that the body ends in time and in size; None: any size.
 
-    The time runs from this call. What the server waits for after the last byte, a client that leaves, takes
+class BoundedBody:
+    """A request's body that ends in time and in size; ``max_bytes`` None: any size.
+
+    The time runs from its making. What the server waits for after the last byte, a client that leaves, takes
     as long as it takes.
     """
-    loop = asyncio.get_running_loop()
-    due = loop.time() + seconds
-    received, complete = 0, False
 
-    async def bounded() -> Message:
-        nonlocal received, complete
-        if complete:
-            return await receive()
+    def __init__(self, receive: Receive, *, seconds: float, max_bytes: int | None = None) -> None:
+        self._receive = receive
+        self._seconds = seconds
+        self._max_bytes = max_bytes
+        self._due = asyncio.get_running_loop().time() + seconds
+        self._received = 0
+        self._complete = False
+        self._refused = False
+
+    async def __call__(self) -> Message:
+        """Give the next message of the body, as ASGI's ``receive`` does."""
+        if self._complete:
+            return await self._receive()
         try:
-            async with asyncio.timeout_at(due):
-                message = await receive()
+            async with asyncio.timeout_at(self._due):
+                message = await self._receive()
         except TimeoutError:
-            raise _answered_with(too_slow(seconds)) from None
-        received += len(message.get("body", b""))
-        complete = not message.get("more_body", False)
-        if max_bytes is not None and received > max_bytes:
-            raise _answered_with(too_large(max_bytes))
+            self._refused = True
+            raise _answered_with(too_slow(self._seconds)) from None
+        self._received += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._max_bytes is not None and self._received > self._max_bytes:
+            self._refused = True
+            raise _answered_with(too_large(self._max_bytes))
         return message
 
-    return bounded
+    async def ended(self) -> bool:
+        """Read what the answer did not need, for a while; False: more of it may come.
+
+        The connection is then of no more use: its next bytes would be read as another request.
+        """
+        if self._complete or self._refused:
+            return self._complete
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not self._complete:
+                    self._complete = not (await self._receive()).get("more_body", False)
+        return self._complete
 
 
 def too_large(max_bytes: int) -> TooLarge:

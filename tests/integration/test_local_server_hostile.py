@@ -261,9 +261,23 @@ class TestSlowAndHugeRequests:
         head = f"POST /v1/fit HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {FIRST}\r\n"
         head += "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
         with raw(server, head.encode() + b"{") as opened:
-            answer = opened.recv(65536)
+            answer = answer_of(opened)
         assert answer.startswith(b"HTTP/1.1 408")
+        assert b"connection: close" in answer
         assert f"did not arrive within {BODY_SECONDS} s".encode() in answer
+
+    def test_a_body_that_nobody_wants_is_not_read_as_the_next_request(
+        self, server: LocalServer, client: httpx.Client
+    ) -> None:
+        head = f"PUT /v1/fit HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {FIRST}\r\n"
+        with raw(server, f"{head}Content-Length: 150000\r\n\r\n".encode()) as opened:
+            for _ in range(15):
+                assert client.get("/health").status_code == 200  # the server has seen what was sent so far
+                opened.sendall(b"[" * 10_000)
+            answer = opened.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 405")
+            opened.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"HTTP/1.1 200" in answer_of(opened)
 
     def test_a_body_without_a_key_is_not_waited_for(self, server: LocalServer) -> None:
         head = b"POST /v1/fit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
