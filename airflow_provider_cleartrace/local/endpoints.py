@@ -23,19 +23,11 @@ from airflow_provider_cleartrace.local.engine.errors import ModelFileError
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.jobs import JobRunner
 from airflow_provider_cleartrace.local.progress import ProgressFile
+from airflow_provider_cleartrace.local.records import COMPLETED, FAILED, PENDING, RUNNING, Job, ModelRecord
 from airflow_provider_cleartrace.local.refusals import NotFound, NotReady
 from airflow_provider_cleartrace.local.scoring import Scorer
 from airflow_provider_cleartrace.local.shelf import ModelShelf
-from airflow_provider_cleartrace.local.store import (
-    COMPLETED,
-    FAILED,
-    PENDING,
-    RUNNING,
-    Job,
-    ModelRecord,
-    Store,
-    unknown_model,
-)
+from airflow_provider_cleartrace.local.store import Store, unknown_model
 from airflow_provider_cleartrace.local.submissions import Submissions, new_model_id
 from airflow_provider_cleartrace.local.uploads import OwnUploads, Uploads
 from airflow_provider_cleartrace.local.worker import attempt_folder

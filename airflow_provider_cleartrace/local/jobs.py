@@ -18,8 +18,9 @@ from airflow_provider_cleartrace.local.datasets import SizeLimits
 from airflow_provider_cleartrace.local.destinations import Destinations
 from airflow_provider_cleartrace.local.folders import Folders
 from airflow_provider_cleartrace.local.logs import place_of
+from airflow_provider_cleartrace.local.records import Job
 from airflow_provider_cleartrace.local.settings import Settings
-from airflow_provider_cleartrace.local.store import Job, Store
+from airflow_provider_cleartrace.local.store import Store
 from airflow_provider_cleartrace.local.worker import Outcome, WorkOrder, run
 
 _PRELOADED = [

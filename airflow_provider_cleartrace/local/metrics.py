@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from airflow_provider_cleartrace.local.store import PENDING, JobTotals
+from airflow_provider_cleartrace.local.records import PENDING, JobTotals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -17,8 +17,9 @@ from airflow_provider_cleartrace.local.engine.errors import InputError
 from airflow_provider_cleartrace.local.engine.model import Model
 from airflow_provider_cleartrace.local.files import column_names
 from airflow_provider_cleartrace.local.folders import Folders
+from airflow_provider_cleartrace.local.records import Job
 from airflow_provider_cleartrace.local.settings import Settings
-from airflow_provider_cleartrace.local.store import Job, Store
+from airflow_provider_cleartrace.local.store import Store
 from airflow_provider_cleartrace.local.uploads import UploadedFile, Uploads
 from airflow_provider_cleartrace.local.worker import REQUEST
 

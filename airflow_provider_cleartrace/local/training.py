@@ -10,9 +10,9 @@ from airflow_provider_cleartrace.api.models import DistillBody, FitBody, Trainin
 from airflow_provider_cleartrace.local.buckets import placed_file
 from airflow_provider_cleartrace.local.datasets import SizeLimits, TrainingData, read_rows, training_data
 from airflow_provider_cleartrace.local.engine.errors import InputError
+from airflow_provider_cleartrace.local.engine.fit_config import FitConfig
 from airflow_provider_cleartrace.local.engine.schema import infer_schema
 from airflow_provider_cleartrace.local.engine.target import read_target
-from airflow_provider_cleartrace.local.engine.training import FitConfig
 from airflow_provider_cleartrace.local.files import read_file
 
 

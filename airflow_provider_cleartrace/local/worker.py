@@ -21,12 +21,13 @@ from airflow_provider_cleartrace.local import training
 from airflow_provider_cleartrace.local.artefacts import Artefact
 from airflow_provider_cleartrace.local.datasets import SizeLimits, TrainingData, rows_for_model
 from airflow_provider_cleartrace.local.destinations import Destinations
+from airflow_provider_cleartrace.local.engine.distillation import distill
 from airflow_provider_cleartrace.local.engine.errors import InputError, ModelFileError
 from airflow_provider_cleartrace.local.engine.facts import facts
 from airflow_provider_cleartrace.local.engine.model import Model
 from airflow_provider_cleartrace.local.engine.narrative import tell
 from airflow_provider_cleartrace.local.engine.segmentation import segment
-from airflow_provider_cleartrace.local.engine.training import distill, fit
+from airflow_provider_cleartrace.local.engine.training import fit
 from airflow_provider_cleartrace.local.logs import place_of, write_to_stderr
 from airflow_provider_cleartrace.local.progress import ProgressFile
 from airflow_provider_cleartrace.local.refusals import Refusal

@@ -14,8 +14,9 @@ from airflow_provider_cleartrace.local.engine.boosted import (
     BoostingParameters,
     fit_boosted_trees,
 )
-from airflow_provider_cleartrace.local.engine.encoding import SCALINGS, Encoder, Scaling
+from airflow_provider_cleartrace.local.engine.encoding import Encoder
 from airflow_provider_cleartrace.local.engine.rfm import FittedMachine, KernelMachine, fit_kernel_machine
+from airflow_provider_cleartrace.local.engine.scaling import SCALINGS, Scaling
 from airflow_provider_cleartrace.local.engine.schema import Column, Task
 from airflow_provider_cleartrace.local.engine.table import Table
 
@@ -66,6 +67,10 @@ class Tuned(Generic[Fitted]):
     encoder: Encoder
     predictor: Fitted
     trials: tuple[Trial, ...]
+
+
+def silent(share: float, message: str) -> None:
+    """Tell nobody of a progress."""
 
 
 def split_rows(strata: NDArray[Any] | None, n: int, fraction: float, seed: int) -> Split:

@@ -9,14 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.local.engine import InputError, Table, infer_schema
-from airflow_provider_cleartrace.local.engine.encoding import (
-    MAX_ENCODED_COLUMNS,
-    SCALINGS,
-    Encoder,
-    Scaling,
-    curve_from_json,
-    fit_curve,
-)
+from airflow_provider_cleartrace.local.engine.encoding import MAX_ENCODED_COLUMNS, Encoder
+from airflow_provider_cleartrace.local.engine.scaling import SCALINGS, Scaling, curve_from_json, fit_curve
 from tests.unit.engine.engine_tables import Labelled
 
 

@@ -16,8 +16,9 @@ from airflow_provider_cleartrace.local.engine import (
     infer_schema,
 )
 from airflow_provider_cleartrace.local.engine.calibration import Identity
-from airflow_provider_cleartrace.local.engine.encoding import SCALINGS, Encoder, Scaling
+from airflow_provider_cleartrace.local.engine.encoding import Encoder
 from airflow_provider_cleartrace.local.engine.rfm import fit_kernel_machine
+from airflow_provider_cleartrace.local.engine.scaling import SCALINGS, Scaling
 from tests.unit.engine.engine_tables import Labelled
 
 QUANTITIES = ("area", "income", "rooms")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_cleartrace.local.records import Job
 from airflow_provider_cleartrace.local.refusals import NotFound, NotReady, QueueFull, Taken
-from airflow_provider_cleartrace.local.store import Job, Store
+from airflow_provider_cleartrace.local.store import Store
 
 OWNER = "0123456789abcdef"
 
