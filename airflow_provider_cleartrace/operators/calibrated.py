@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,19 +14,20 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.hooks.calibrated import MAX_IN_FLIGHT, explainer_for
-from airflow_provider_cleartrace.operators.arguments import check_count
+from airflow_provider_cleartrace.operators.arguments import check_count, named_columns, one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.columns import feature_kinds, text_columns
+from airflow_provider_cleartrace.operators.calibration import Calibration
+from airflow_provider_cleartrace.operators.columns import feature_kinds
 from airflow_provider_cleartrace.operators.identity import digest_of
 from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
-from airflow_provider_cleartrace.operators.progress import Progress
-from airflow_provider_cleartrace.operators.row_operator import named_columns, one_of, task_of
-from airflow_provider_cleartrace.operators.row_reader import ROW, Batch, RowPlan, RowReader, identity_of
-from airflow_provider_cleartrace.operators.rules_folder import PAYLOADS, RULES, RulesFolder
-from airflow_provider_cleartrace.operators.rules_writer import RulesWriter, check_identity
+from airflow_provider_cleartrace.operators.provenance import claimant_of, model_state
+from airflow_provider_cleartrace.operators.row_reader import ROW, RowPlan
+from airflow_provider_cleartrace.operators.rules_draft import MANIFEST, NAMES, RulesDraft, plots_of
+from airflow_provider_cleartrace.operators.rules_job import RulesJob
+from airflow_provider_cleartrace.operators.rules_writer import PAYLOADS, RULES, check_identity
 from airflow_provider_cleartrace.storage.errors import StorageError
-from airflow_provider_cleartrace.storage.outputs import IF_EXISTS, IfExists
-from airflow_provider_cleartrace.storage.reading import read_frame
+from airflow_provider_cleartrace.storage.parts import Part
+from airflow_provider_cleartrace.storage.publication import IF_EXISTS, IfExists, Publication
 from airflow_provider_cleartrace.storage.sources import Source, find_source
 
 if TYPE_CHECKING:
@@ -45,8 +48,8 @@ HELD_OUT = 0.2
 OUTPUT_SCHEMA_VERSION = 1
 """Moves on when the files of an output mean something else."""
 
-_ALL = 2**62
-"""Rows of a part: the output is not cut."""
+PART_ROWS = 1_000
+"""Rows of a part, which is what a crash may cost: some ten seconds with a server nearby."""
 
 
 class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
@@ -158,77 +161,94 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
             self._works_on(context, client, self.model_id)
             schema = client.load(self.model_id).get_schema()
             source, plan = self._plan(schema)
-            output = self._output(context, schema, source, question)
-            told = output.finished()
-            if told is not None:
-                self.log.info("%s is there already, made of the same: kept", output.target.uri)
+            model = model_state(client, self.model_id, schema)
+            publication = self._publication(context, model, source, question)
+            published = publication.finished()
+            if published is not None:
+                self.log.info("%s is there already, made of the same: kept", publication.target.uri)
             else:
-                told = self._explained(client, schema, source, plan, question, output)
-        return self._manifest(context, **told)
+                explainer, data = self._explainer(client, schema, question)
+                with publication.claimed() as draft:
+                    if draft.finished() is None:
+                        rules = RulesDraft(draft, self.plots)
+                        reliability = self._calibration.apply(explainer, data, question)
+                        asked = explainer.calls, explainer.rows_sent
+                        parts = RulesJob(source, plan, rules, explainer, question, self.log).run()
+                        figures = self._figures(source, publication, explainer, reliability, asked, parts)
+                        rules.publish(parts, figures)
+        return self._manifest(context, **json.loads(publication.target.child(MANIFEST).read_bytes()))
 
-    def _explained(
-        self,
-        client: ClearTrace,
-        schema: SchemaResult,
-        source: Source,
-        plan: RowPlan,
-        question: Question,
-        output: RulesFolder,
-    ) -> dict[str, Any]:
-        """Explain all rows and publish them; returns the figures that lie beside them."""
-        calibration = self._calibration_data(schema)
+    def _explainer(
+        self, client: ClearTrace, schema: SchemaResult, question: Question
+    ) -> tuple[CalibratedExplainer, pd.DataFrame]:
+        """What explains, not yet calibrated, and the data to calibrate it with; both are looked at."""
+        if self.training_data is not None:
+            self._calibration.warn_of_training_data(self.locate(self.training_data))
+        data = self._calibration.read(schema, self.classes)
         explainer = explainer_for(
             client,
             schema,
             target=self.target,
-            targets=calibration[self.target].tolist(),
+            targets=data[self.target].tolist(),
             classes=self.classes,
             max_in_flight=self.max_in_flight,
             seed=self.seed,
         )
-        explainer.check(calibration, calibration[self.target], question)
-        output.prepare()
-        reliability = self._calibrate(explainer, calibration, question)
-        progress = Progress(self.log, lambda rows: rows / source.rows if source.rows else None)
-        with RulesWriter(output.staged, self.plots) as writer:
-            for item in RowReader(source, plan, is_done=lambda _: False):
-                if isinstance(item, Batch) and item.rows is not None:
-                    rows = item.rows.select(list(plan.features)).to_pandas()
-                    writer.write(explainer.explain(rows, question), identity_of(plan, item.rows))
-                    progress.done(writer.rows)
-            told = manifest(
-                model_id=self.model_id,
-                data=source.uri,
-                output_uri=output.target.uri,
-                payloads_uri=output.target.child(PAYLOADS).uri,
-                rules_uri=output.target.child(RULES).uri,
-                plots=writer.plotted[:LISTED] or None,
-                kind=self.kind,
-                rows=writer.rows,
-                rules=writer.rules,
-                fingerprint=output.fingerprint,
-                calibration_data=self.calibration_data,
-                calibration_fingerprint=self.locate(self.calibration_data).fingerprint(),
-                calibration_rows=explainer.rows,
-                calibration_rows_dropped=explainer.rows_dropped,
-                calls=explainer.calls,
-                rows_sent=explainer.rows_sent,
-                **({} if reliability is None else reliability.as_figures()),
-            )
-            files = writer.finish(told)
-        output.publish(files, {"rows_in": writer.rows, "rows_rejected": 0, "rows_out": writer.rows})
-        return told
+        explainer.check(data, data[self.target], question)
+        return explainer, data
 
-    def _output(
-        self, context: Context, schema: SchemaResult, source: Source, question: Question
-    ) -> RulesFolder:
-        """The place of the output, named by a digest of everything that decides what it holds."""
+    @functools.cached_property
+    def _calibration(self) -> Calibration:
+        place = self.locate(self.calibration_data)
+        return Calibration(place, self.target, self.held_out, self.seed or 0, self.log)
+
+    def _figures(
+        self,
+        source: Source,
+        publication: Publication,
+        explainer: CalibratedExplainer,
+        reliability: Reliability | None,
+        asked: tuple[int, int],
+        parts: Sequence[Part],
+    ) -> dict[str, Any]:
+        """What is told of the output; ``asked`` are the requests and rows that the calibration took."""
+        target = publication.target
+
+        def total(name: str) -> int:
+            return sum(part.counts[name] for part in parts)
+
+        calls, rows_sent = asked
+        return manifest(
+            model_id=self.model_id,
+            data=source.uri,
+            output_uri=target.uri,
+            payloads_uri=target.child(PAYLOADS).uri,
+            rules_uri=target.child(RULES).uri,
+            plots=[name for part in parts for name in plots_of(part)][:LISTED] or None,
+            kind=self.kind,
+            rows=total("rows"),
+            rules=total("rules"),
+            fingerprint=publication.fingerprint,
+            calibration_data=self.calibration_data,
+            calibration_fingerprint=self._calibration.place.fingerprint(),
+            calibration_rows=explainer.rows,
+            calibration_rows_dropped=explainer.rows_dropped,
+            calls=calls + total("calls"),
+            rows_sent=rows_sent + total("rows_sent"),
+            **({} if reliability is None else reliability.as_figures()),
+        )
+
+    def _publication(
+        self, context: Context, model: Mapping[str, Any], source: Source, question: Question
+    ) -> Publication:
+        """The place of the output, and a digest of everything that decides what it holds."""
         from airflow_provider_cleartrace.explanations.library import (  # noqa: PLC0415  (loads numpy)
             installed_version,
         )
 
-        target = self.locate(self.output_uri)
-        calibration = self.locate(self.calibration_data)
+        target, calibration = self.locate(self.output_uri), self._calibration.place
+        if not target.named_as_folder:
+            raise StorageError(f"{target.uri}: the output is a folder: end it with a slash")
         for read in (source.root, calibration):
             if read.covers(target) or target.covers(read):
                 raise StorageError(
@@ -236,8 +256,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
                 )
         decides = {
             "data": source.fingerprint,
-            "model_id": self.model_id,
-            "model": schema.model_dump(mode="json"),
+            "model": model,
             "calibration": calibration.fingerprint(),
             "target": self.target,
             "question": dataclasses.asdict(question),
@@ -250,13 +269,8 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
             "seed": self.seed,
             "version": [OUTPUT_SCHEMA_VERSION, __version__, installed_version()],
         }
-        made_by = {
-            "task": task_of(context),
-            "model_id": self.model_id,
-            "data": source.uri,
-            "provider_version": __version__,
-        }
-        return RulesFolder(target, self.if_exists, digest_of(decides), made_by)
+        made_by = {"model_id": self.model_id, "data": source.uri, "provider_version": __version__}
+        return Publication(target, NAMES, self.if_exists, digest_of(decides), claimant_of(context), made_by)
 
     def _question(self) -> Question:
         from airflow_provider_cleartrace.explanations.conjunctions import (  # noqa: PLC0415  (loads numpy)
@@ -300,41 +314,6 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
             kinds=kinds,
             where=None,
             batch_rows=self.batch_rows,
-            part_rows=_ALL,
+            part_rows=max(1, PART_ROWS // self.batch_rows) * self.batch_rows,
             on_bad_rows="fail",
         )
-
-    def _calibration_data(self, schema: SchemaResult) -> pd.DataFrame:
-        place = self.locate(self.calibration_data)
-        if self.training_data is not None:
-            training = self.locate(self.training_data)
-            if training.fingerprint() == place.fingerprint():
-                self.log.warning(
-                    "%s is the training data: the model knows these rows, so that its intervals will be too"
-                    " narrow. Calibrate with rows that it has not seen.",
-                    place.uri,
-                )
-        classes = self.classes or (schema.model_extra or {}).get("classes") or ()
-        texts = text_columns(schema)
-        if classes and all(isinstance(label, str) for label in classes):
-            texts.append(self.target)
-        columns = [name for name in schema.feature_names if name != self.target]
-        return read_frame(place, columns=[*columns, self.target], texts=texts)
-
-    def _calibrate(
-        self, explainer: CalibratedExplainer, data: pd.DataFrame, question: Question
-    ) -> Reliability | None:
-        from airflow_provider_cleartrace.explanations.held_out import split  # noqa: PLC0415  (loads numpy)
-
-        known = data[data[self.target].notna()]
-        used, held = split(known[self.target].tolist(), self.held_out, self.seed or 0)
-        calibrating = known.iloc[used]
-        explainer.calibrate(calibrating, calibrating[self.target])
-        if explainer.rows_dropped:
-            self.log.warning("%d calibration rows lack a number and were left out", explainer.rows_dropped)
-        if not held:
-            return None
-        testing = known.iloc[held]
-        reliability = explainer.measure(testing, testing[self.target], question)
-        self.log.info("on held-out rows: %s", reliability)
-        return reliability

@@ -15,9 +15,9 @@ from airflow_provider_cleartrace.comparison.models import Comparison
 from airflow_provider_cleartrace.comparison.outputs import BINS
 from airflow_provider_cleartrace.comparison.thresholds import check_thresholds
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
+from airflow_provider_cleartrace.operators.arguments import one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.operators.row_operator import one_of
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 from airflow_provider_cleartrace.storage.tables import Table

@@ -18,8 +18,9 @@ from airflow_provider_cleartrace.operators.answers import (
     predictions,
     texts,
 )
+from airflow_provider_cleartrace.operators.arguments import one_of
 from airflow_provider_cleartrace.operators.reasons import FIELDS, ReasonTable, Unwanted
-from airflow_provider_cleartrace.operators.row_operator import RowsOperator, one_of
+from airflow_provider_cleartrace.operators.row_operator import RowsOperator
 from airflow_provider_cleartrace.storage.reading import read_frame
 
 if TYPE_CHECKING:

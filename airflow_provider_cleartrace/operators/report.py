@@ -14,8 +14,8 @@ from airflow_provider_cleartrace.assets.files import file_uri
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.links.model import ClearTraceModelLink
 from airflow_provider_cleartrace.links.report import ClearTraceReportLink
+from airflow_provider_cleartrace.operators.arguments import named_columns, one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.row_operator import named_columns, one_of
 from airflow_provider_cleartrace.reports.branding import Branding, read_branding, read_templates
 from airflow_provider_cleartrace.reports.changes import compare, find_previous
 from airflow_provider_cleartrace.reports.facts import Report, Run

@@ -7,29 +7,29 @@ import asyncio
 import contextlib
 import functools
 import gc
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace import __version__
-from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.lineage.columns import column_sources
 from airflow_provider_cleartrace.operators.answers import Answers
+from airflow_provider_cleartrace.operators.arguments import one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.columns import feature_kinds, filter_kinds, guessed_kinds
+from airflow_provider_cleartrace.operators.identity import digest_of
 from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.operators.row_reader import ROW, OnBadRows, RowPlan, identity_of, no_rows
+from airflow_provider_cleartrace.operators.provenance import claimant_of, model_state
+from airflow_provider_cleartrace.operators.row_plan import no_identity, plan_rows
+from airflow_provider_cleartrace.operators.row_reader import ROW, OnBadRows, RowPlan, no_rows
 from airflow_provider_cleartrace.operators.rows import RowJob
 from airflow_provider_cleartrace.operators.unseen import UnseenValues
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
-from airflow_provider_cleartrace.storage.kinds import Kind
-from airflow_provider_cleartrace.storage.manifests import Manifest
-from airflow_provider_cleartrace.storage.outputs import IF_EXISTS, IfExists, Output
+from airflow_provider_cleartrace.storage.manifests import Manifest, rejects_place
+from airflow_provider_cleartrace.storage.outputs import NAMES, TableDraft
+from airflow_provider_cleartrace.storage.publication import IF_EXISTS, IfExists, Publication
 from airflow_provider_cleartrace.storage.sources import Source, find_source
 from airflow_provider_cleartrace.storage.writing import FORMATS, format_of_output
 
@@ -40,24 +40,8 @@ if TYPE_CHECKING:
 OUTPUT_SCHEMA_VERSION = 1
 """Moves on when the columns of an output mean something else."""
 
-BATCH_CELLS = 50_000
-"""Values in one request by default (2,500 rows of 20 columns): about half a megabyte of JSON."""
-
-BATCH_ROWS = 10_000
-"""Most rows of one request by default, however narrow they are."""
-
-LEAST_BATCH_ROWS = 50
-"""Fewest rows of one request by default, however wide: a column costs as much for one row as for 50."""
-
-PART_CELLS = 20_000_000
-PART_ROWS = 100_000
-"""A part is what a crash may cost: some tens of megabytes of Parquet, a minute or so of work."""
-
 MAX_IN_FLIGHT = 4
 """Requests under way by default: enough to keep one server busy while rows are read and written."""
-
-ALL = "*"
-"""In ``columns``: every column of the data."""
 
 
 class RowsOperator(ClearTraceOperator, abc.ABC):
@@ -151,27 +135,47 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         with self.hook.get_conn() as client:
             self._works_on(context, client, self.model_id)
             schema = client.load(self.model_id).get_schema()
+            model = model_state(client, self.model_id, schema)
             settings = client.session.settings
-        plan = self._plan(source, schema, where)
-        source.check(plan.kinds)
+        plan = plan_rows(
+            source,
+            schema,
+            id_columns=self.id_columns,
+            columns=self.columns,
+            where=where,
+            batch_rows=self.batch_rows,
+            part_rows=self.part_rows,
+            on_bad_rows=self.on_bad_rows,
+        )
         self.prepare(schema)
-        empty = self.nothing(schema, no_rows(plan)).joined(_identity_checked(self, plan, schema))
+        nothing = self.nothing(schema, no_rows(plan))
+        empty = nothing.joined(no_identity(plan, list(nothing.columns)))
         self._column_sources = column_sources(
             empty.schema.names, plan.features, [*plan.ids, *plan.carried], ROW
         )
-        told = self._told_of(source, schema, plan)
-        fingerprint = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-        made_by = {"task": task_of(context), "model_id": self.model_id, "data": source.uri}
-        output = Output(
-            target, file_format, self.if_exists, fingerprint, made_by | {"provider_version": __version__}
+        publication = Publication(
+            target,
+            NAMES,
+            self.if_exists,
+            digest_of(self._decides(source, model, plan)),
+            claimant_of(context),
+            {
+                "model_id": self.model_id,
+                "data": source.uri,
+                "id_columns": list(plan.ids) or [ROW],
+                "asked": self.asked_for(),
+                "provider_version": __version__,
+            },
         )
-        published = output.finished()
+        published = publication.finished()
         if published is not None:
             self.log.info("%s is there already, made of the same: kept", target.uri)
         else:
-            output.claim()
-            published = self._run(settings, schema, source, plan, output, empty)
-        return self._publication(context, source, output, published, empty)
+            with publication.claimed() as draft:
+                published = draft.finished() or self._run(
+                    settings, schema, source, plan, TableDraft(draft, file_format), empty
+                )
+        return self._told_of(context, source, publication, published, empty)
 
     def _file_format(self) -> str:
         target = self.locate(self.output_uri)
@@ -182,42 +186,11 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
             raise StorageError(f"{target.uri}: the extension says {named}, format says {self.format}")
         return named
 
-    def _plan(self, source: Source, schema: SchemaResult, where: RowFilter | None) -> RowPlan:
-        ids = named_columns("id_columns", self.id_columns)
-        carried = named_columns("columns", self.columns)
-        if ALL in carried:
-            carried = source.files[0].columns
-        carried = [name for name in carried if name not in ids]
-        features = list(schema.feature_names)
-        known = feature_kinds(schema)
-        unknown = [name for name in features if known[name] is None]
-        source.check(dict.fromkeys([*ids, *carried, *features], "any"))
-        kinds: dict[str, Kind] = {name: "any" for name in [*ids, *carried]}
-        if where is not None:
-            kinds |= filter_kinds({name: where.values(name) for name in where.columns})
-        kinds |= {name: kind for name, kind in known.items() if kind is not None}
-        kinds |= guessed_kinds(source, unknown) if unknown else {}
-        width = max(1, len(features))
-        return RowPlan(
-            ids=ids,
-            carried=carried,
-            features=features,
-            kinds=kinds,
-            where=where,
-            batch_rows=self.batch_rows or self._default_batch_rows(width),
-            part_rows=self.part_rows or min(PART_ROWS, max(1_000, PART_CELLS // width)),
-            on_bad_rows=self.on_bad_rows,
-        )
-
-    def _default_batch_rows(self, width: int) -> int:
-        return min(BATCH_ROWS, max(LEAST_BATCH_ROWS, BATCH_CELLS // width))
-
-    def _told_of(self, source: Source, schema: SchemaResult, plan: RowPlan) -> dict[str, Any]:
+    def _decides(self, source: Source, model: Mapping[str, Any], plan: RowPlan) -> dict[str, Any]:
         """Everything that decides what the output holds."""
         return {
             "data": source.fingerprint,
-            "model_id": self.model_id,
-            "model": schema.model_dump(mode="json"),
+            "model": model,
             "asked": self.asked_for(),
             "ids": list(plan.ids),
             "columns": list(plan.carried),
@@ -234,7 +207,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         schema: SchemaResult,
         source: Source,
         plan: RowPlan,
-        output: Output,
+        draft: TableDraft,
         empty: pa.RecordBatch,
     ) -> Manifest:
         metadata = {
@@ -252,16 +225,23 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
                     return await self.ask(client, schema, rows)
 
                 unseen = UnseenValues.of(schema)
-                job = RowJob(source, plan, output, ask, unseen, self.max_in_flight, metadata, self.log)
+                job = RowJob(source, plan, draft, ask, unseen, self.max_in_flight, metadata, self.log)
                 parts = await job.run()
-            return await asyncio.to_thread(output.publish, parts, empty.replace_schema_metadata(metadata))
+            return await asyncio.to_thread(draft.publish, parts, empty.replace_schema_metadata(metadata))
 
         with _heap_at_rest():
             return asyncio.run(work())
 
-    def _publication(
-        self, context: Context, source: Source, output: Output, published: Manifest, empty: pa.RecordBatch
+    def _told_of(
+        self,
+        context: Context,
+        source: Source,
+        publication: Publication,
+        published: Manifest,
+        empty: pa.RecordBatch,
     ) -> dict[str, Any]:
+        """The task's manifest of what is published."""
+        target = publication.target
         counts = published.counts
         rows, rejected = counts["rows_in"], counts["rows_rejected"]
         self.log.info(
@@ -271,39 +251,27 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
             counts["rows_out"],
             counts.get("rows_filtered", 0),
             rejected,
-            output.target.uri,
+            target.uri,
         )
         own = {"rows_in", "rows_out", "rows_filtered", "rows_rejected"}
         return self._manifest(
             context,
             model_id=self.model_id,
             data=source.uri,
-            output_uri=output.target.uri,
+            output_uri=target.uri,
             rows=rows,
             rows_filtered=counts.get("rows_filtered", 0) if self.filter else None,
             rows_rejected=rejected,
             rows_written=sum(file.rows for file in published.files),
-            rejects_uri=output.rejects_place.uri if rejected else None,
+            rejects_uri=rejects_place(target).uri if rejected else None,
             files=len(published.files),
             bytes=sum(file.bytes for file in published.files),
             sha256=published.files[0].sha256 if len(published.files) == 1 else None,
-            fingerprint=output.fingerprint,
+            fingerprint=publication.fingerprint,
             columns=empty.schema.names[:LISTED],
             n_columns=len(empty.schema.names),
             **{name: count for name, count in counts.items() if name not in own},
         )
-
-
-def _identity_checked(operator: RowsOperator, plan: RowPlan, schema: SchemaResult) -> pa.RecordBatch:
-    """What identifies no rows; its columns must not be those of the answers."""
-    identity = identity_of(plan, no_rows(plan))
-    names = identity.schema.names
-    answered = operator.nothing(schema, no_rows(plan)).columns
-    if clash := [name for name in names if name in answered] or sorted(
-        {name for name in names if names.count(name) > 1}
-    ):
-        raise ValidationError(f"the column {clash[0]!r} of the data has the name of an output column")
-    return identity
 
 
 @contextlib.contextmanager
@@ -318,31 +286,3 @@ def _heap_at_rest() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def named_columns(parameter: str, names: Sequence[str] | None) -> list[str]:
-    """Column names as a list without repetitions.
-
-    Raises:
-        ValidationError: a name comes twice.
-    """
-    listed = [names] if isinstance(names, str) else list(names or [])
-    if len(set(listed)) != len(listed):
-        raise ValidationError(f"{parameter} names a column twice: {', '.join(map(repr, listed))}")
-    return listed
-
-
-def one_of(parameter: str, value: Any, known: Sequence[Any]) -> None:
-    """Refuse a word that a parameter does not know.
-
-    Raises:
-        ValueError: it is none of them.
-    """
-    if value not in known:
-        raise ValueError(f"{parameter} must be one of {', '.join(map(repr, known))}, not {value!r}")
-
-
-def task_of(context: Context) -> list[Any]:
-    """What names a task instance in the manifest of its output, whichever try it is."""
-    ti = context["ti"]
-    return [ti.dag_id, ti.task_id, ti.run_id, ti.map_index]

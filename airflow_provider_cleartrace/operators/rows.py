@@ -21,8 +21,8 @@ from airflow_provider_cleartrace.operators.row_reader import (
     rejected_row,
 )
 from airflow_provider_cleartrace.operators.unseen import MISSING, UNSEEN, UnseenValues
-from airflow_provider_cleartrace.storage.outputs import Output
-from airflow_provider_cleartrace.storage.parts import Part, PartWriter
+from airflow_provider_cleartrace.storage.outputs import PartWriter, TableDraft
+from airflow_provider_cleartrace.storage.parts import Part
 from airflow_provider_cleartrace.storage.sources import Source
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class RowJob:
     Args:
         source: Where the rows are.
         plan: What is read of them.
-        output: Where the parts go.
+        draft: Where the parts go.
         ask: How a batch is answered.
         unseen: Counts what the model has not met in training.
         max_in_flight: Most requests under way.
@@ -187,7 +187,7 @@ class RowJob:
 
     source: Source
     plan: RowPlan
-    output: Output
+    draft: TableDraft
     ask: Ask
     unseen: UnseenValues
     max_in_flight: int
@@ -204,7 +204,7 @@ class RowJob:
 
         def is_done(index: int) -> bool:
             if index not in done:
-                done[index] = self.output.staging.done(index)
+                done[index] = self.draft.parts.done(index)
             return done[index] is not None
 
         reader = RowReader(self.source, self.plan, is_done, self.unseen)
@@ -222,7 +222,6 @@ class RowJob:
         except BaseException:
             if self._writer is not None:
                 self._writer.abandon()
-            self.output.staging.discard_if_nothing_done()
             raise
         if reused := sum(part is not None for part in done.values()):
             self.log.info("%d of %d parts were finished by an earlier try", reused, len(self.parts))
@@ -234,7 +233,7 @@ class RowJob:
 
     def _part_writer(self, index: int) -> PartWriter:
         if self._writer is None:
-            self._writer = PartWriter(self.output.staging, index)
+            self._writer = self.draft.writer(index)
         return self._writer
 
     def _write(self, answered: Answered) -> None:

@@ -1,17 +1,16 @@
-"""Explained rows as files: payloads, rules and plots, written batch by batch."""
+"""The explained rows of one part, written batch by batch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+import contextlib
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from airflow_provider_cleartrace.api.errors import ValidationError
-from airflow_provider_cleartrace.operators.rules_folder import MANIFEST, PAYLOADS, PLOTS, RULES
-from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.manifests import FileEntry
+from airflow_provider_cleartrace.storage.parts import Part, Parts
+from airflow_provider_cleartrace.storage.publishing import published
 from airflow_provider_cleartrace.storage.writing import CountedBytes, TableWriter
 
 if TYPE_CHECKING:
@@ -19,48 +18,32 @@ if TYPE_CHECKING:
 
     from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 
+PAYLOADS, RULES, PLOTS = "payloads.jsonl", "rules.parquet", "plots"
+
 
 class RulesWriter:
-    """Takes explanations batch by batch. If its block fails, the folder is gone.
+    """Takes explanations batch by batch; end with :meth:`finish` or :meth:`abandon`.
 
     Args:
-        folder: Where to.
-        plots: Numbers of the rows to plot, counted from 0.
+        parts: Where the part is recorded.
+        index: Its place among them.
+        first_row: The number of its first row among all that are explained.
+        plots: Numbers of the rows to plot.
 
     Attributes:
-        rows: rows written.
-        rules: rules written.
-        plotted: names of the plots, below the folder.
+        counts: rows and rules written, and what else is counted of the part.
     """
 
-    def __init__(self, folder: Location, plots: Collection[int] = ()) -> None:
-        self.rows = 0
-        self.rules = 0
-        self.plotted: list[str] = []
-        self._folder = folder
-        self._plots = set(plots)
-        self._stack = ExitStack()
+    def __init__(self, parts: Parts, index: int, first_row: int, plots: Collection[int]) -> None:
+        self.counts: Counter[str] = Counter(rows=0, rules=0)
+        self._parts = parts
+        self._index = index
+        self._first_row = first_row
+        self._plots = plots
+        self._stack = contextlib.ExitStack()
+        self._sinks: dict[str, CountedBytes] = {}
         self._table: TableWriter | None = None
-        self._small: list[FileEntry] = []
-
-    def __enter__(self) -> Self:
-        self._payloads = self._open(PAYLOADS)
-        return self
-
-    def _open(self, name: str) -> CountedBytes:
-        return CountedBytes(self._stack.enter_context(self._folder.child(name).create()))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            return
-        if self._table is not None:
-            self._table.abandon()
-        try:
-            self._stack.__exit__(kind, error, trace)
-        finally:
-            self._folder.delete_folder()
+        self._plotted: dict[str, FileEntry] = {}
 
     def write(self, explanations: CalibratedExplanations, identity: pa.RecordBatch) -> None:
         """Append explained rows under their identity."""
@@ -70,51 +53,62 @@ class RulesWriter:
         from airflow_provider_cleartrace.explanations.table import rule_rows  # noqa: PLC0415  (as above)
 
         ids = identity.to_pylist()
-        table = self._table or self._open_table(identity.schema)
         rules = rule_rows(explanations, ids)
-        with self._folder.errors_named():
+        payloads, table = self._opened(identity.schema)
+        with self._parts.folder.errors_named():
             for each, own in zip(explanations, ids, strict=True):
                 line = {"id": own, "payload": each.build_rules_payload()}
-                self._payloads.write(pydantic_core.to_json(line, inf_nan_mode="null") + b"\n")
+                payloads.write(pydantic_core.to_json(line, inf_nan_mode="null") + b"\n")
             table.write(pa.RecordBatch.from_pylist(rules, schema=table.schema))
-        for position, each in enumerate(explanations, start=self.rows):
-            if position in self._plots and each.feature_rules:
-                name = f"{PLOTS}/row-{position}.svg"
-                self._write_small(name, each.to_svg())
-                self.plotted.append(name)
-        self.rows += len(ids)
-        self.rules += len(rules)
+        for number, each in enumerate(explanations, start=self._first_row + self.counts["rows"]):
+            if number in self._plots and each.feature_rules:
+                self._plot(f"{PLOTS}/row-{number}.svg", each.to_svg())
+        self.counts.update(rows=len(ids), rules=len(rules))
 
-    def _open_table(self, identity: pa.Schema) -> TableWriter:
+    def _opened(self, identity: pa.Schema) -> tuple[CountedBytes, TableWriter]:
+        """The sinks of payloads and rules; the first batch decides the columns."""
         import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
         from airflow_provider_cleartrace.explanations.table import rule_fields  # noqa: PLC0415  (as above)
 
-        self._rules_file = self._open(RULES)
-        self._table = TableWriter(self._rules_file, pa.schema([*identity, *rule_fields()]), "parquet")
-        return self._table
+        if self._table is None:
+            for name in (PAYLOADS, RULES):
+                place = self._parts.folder.child(self._name(name))
+                self._sinks[name] = CountedBytes(self._stack.enter_context(published(place)))
+            columns = pa.schema([*identity, *rule_fields()])
+            self._table = TableWriter(self._sinks[RULES], columns, "parquet")
+        return self._sinks[PAYLOADS], self._table
 
-    def _write_small(self, name: str, data: bytes) -> None:
-        with self._folder.child(name).create() as stream:
+    def _name(self, name: str) -> str:
+        return f"part-{self._index:05d}.{name}"
+
+    def _plot(self, name: str, drawn: bytes) -> None:
+        with published(self._parts.folder.child(name)) as stream:
             sink = CountedBytes(stream)
-            sink.write(data)
-        self._small.append(FileEntry(name, 1, sink.size, sink.sha256))
+            sink.write(drawn)
+        self._plotted[name] = FileEntry(name, 1, sink.size, sink.sha256)
 
-    def finish(self, figures: Mapping[str, Any]) -> list[FileEntry]:
-        """Close the files, and write the figures beside them; all files are named in what is returned."""
+    def finish(self) -> Part:
+        """Close the files, then record that the part is there."""
         if self._table is None:
             raise AssertionError("an input without rows is refused when it is read")
-        with self._folder.errors_named():
+        with self._parts.folder.errors_named():
             self._table.close()
         self._stack.close()
-        self._write_small(
-            MANIFEST, json.dumps(figures, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n"
-        )
-        return [
-            FileEntry(PAYLOADS, self.rows, self._payloads.size, self._payloads.sha256),
-            FileEntry(RULES, self.rules, self._rules_file.size, self._rules_file.sha256),
-            *self._small,
-        ]
+        rows = {PAYLOADS: self.counts["rows"], RULES: self.counts["rules"]}
+        files = {
+            name: FileEntry(self._name(name), rows[name], sink.size, sink.sha256)
+            for name, sink in self._sinks.items()
+        }
+        return self._parts.finish(Part(self._index, files | self._plotted, dict(self.counts)))
+
+    def abandon(self) -> None:
+        """Close the files after a failure, and leave nothing of them."""
+        if self._table is not None:
+            self._table.abandon()
+        failure = RuntimeError("abandoned")
+        with contextlib.suppress(Exception):
+            self._stack.__exit__(type(failure), failure, None)
 
 
 def check_identity(names: Collection[str]) -> None:

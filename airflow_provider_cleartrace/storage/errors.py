@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 
 class StorageError(ValueError):
     """A file or folder cannot be read or written as asked; the message names it, never its content."""
+
+
+@contextlib.contextmanager
+def named(uri: str) -> Iterator[None]:
+    """Turn what a filesystem or boto3 raises into an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{uri}: {_reason(error)}") from None
+    except Exception as error:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code")
+        if code is None:
+            raise
+        raise StorageError(f"{uri}: {code}") from None
+
+
+def _reason(error: OSError) -> str:
+    """The system's words for an error, without pyarrow's own, which quote URLs and request ids."""
+    if error.errno is not None:
+        return os.strerror(error.errno)
+    text = str(error)
+    for code in ("ACCESS_DENIED", "NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
+        if code in text:
+            return code.replace("_", " ").lower()
+    return type(error).__name__

@@ -7,14 +7,15 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
-from airflow_provider_cleartrace.storage.errors import StorageError
-from airflow_provider_cleartrace.storage.s3 import S3Access, S3ClientFactory, default_s3_client
+from airflow_provider_cleartrace.storage.errors import StorageError, named
+from airflow_provider_cleartrace.storage.s3 import S3Access, S3ClientFactory, default_s3_client, object_at
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -110,16 +111,6 @@ class Location:
             found = self.filesystem.get_file_info(selector)
         return sorted(info.path.removeprefix(f"{self.path}/") for info in found if info.is_file)
 
-    def sibling_names(self) -> list[str]:
-        """Everything in the folder that this lies in, by name."""
-        import pyarrow.fs  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
-        folder = self.path.rpartition("/")[0]
-        selector = pyarrow.fs.FileSelector(folder, recursive=False, allow_not_found=True)
-        with self.errors_named():
-            found = self.filesystem.get_file_info(selector)
-        return sorted(info.base_name for info in found)
-
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """The bytes, as a seekable binary file."""
@@ -155,7 +146,33 @@ class Location:
         """Write a small object in one request."""
         if self.s3 is not None:
             with self.errors_named():
-                self.s3.client.put_object(**self._object, Body=data)
+                self.s3.client.put_object(**object_at(self.path), Body=data)
+
+    def put_new(self, data: bytes) -> bool:
+        """Write a small file if there is none here, in one step; of several who try, one succeeds.
+
+        Returns:
+            Whether there was none.
+        """
+        with self.errors_named():
+            if self.s3 is not None:
+                return self.s3.put_new(self.path, data)
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            # Somebody was faster with the file, or has just removed the folder.
+            with (
+                contextlib.suppress(FileExistsError, FileNotFoundError),
+                Path(self.path).open("xb") as stream,
+            ):
+                stream.write(data)
+                return True
+        return False
+
+    def age(self) -> float:
+        """Seconds since this file was written, by the clock of the store."""
+        with self.errors_named():
+            if self.s3 is None:
+                return time.time() - Path(self.path).stat().st_mtime
+            return self.s3.age(self.path)
 
     def move(self, target: Location) -> None:
         """Put this file in the place of another, in one step. On S3 this one stays until it is deleted."""
@@ -163,7 +180,7 @@ class Location:
             if self.s3 is None:
                 Path(self.path).replace(target.path)
             else:
-                self.s3.client.copy(CopySource=self._object, **target._object)
+                self.s3.client.copy(CopySource=object_at(self.path), **object_at(target.path))
 
     def delete(self) -> None:
         """Delete this file, if it is there."""
@@ -171,7 +188,7 @@ class Location:
             if self.s3 is None:
                 Path(self.path).unlink(missing_ok=True)
             else:
-                self.s3.client.delete_object(**self._object)
+                self.s3.client.delete_object(**object_at(self.path))
 
     def delete_folder(self) -> None:
         """Delete this folder and everything in it, if it is there."""
@@ -182,6 +199,12 @@ class Location:
         for name in self.names():
             self.child(name).delete()
 
+    def remove_if_empty(self) -> None:
+        """Delete this folder if nothing is in it; on S3 it is gone then."""
+        if self.s3 is None:
+            with contextlib.suppress(OSError):
+                Path(self.path).rmdir()
+
     def fingerprint(self) -> str:
         """The identity of the content: SHA-256 of a local file; version or ETag and size of an object."""
         if self.s3 is None:
@@ -191,26 +214,13 @@ class Location:
                     digest.update(block)
             return f"sha256:{digest.hexdigest()}"
         with self.errors_named():
-            head = self.s3.client.head_object(**self._object)
-        return f"s3:{head.get('VersionId') or head['ETag']}:{head['ContentLength']}"
-
-    @property
-    def _object(self) -> dict[str, str]:
-        bucket, _, key = self.path.partition("/")
-        return {"Bucket": bucket, "Key": key}
+            return self.s3.fingerprint(self.path)
 
     @contextlib.contextmanager
     def errors_named(self) -> Iterator[None]:
         """Turn what a filesystem raises into an error that names this location."""
-        try:
+        with named(self.uri):
             yield
-        except OSError as error:
-            raise StorageError(f"{self.uri}: {_reason(error)}") from None
-        except Exception as error:
-            code = getattr(error, "response", {}).get("Error", {}).get("Code")
-            if code is None:
-                raise
-            raise StorageError(f"{self.uri}: {code}") from None
 
 
 def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_client) -> Location:
@@ -236,14 +246,3 @@ def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_
             return Location(text, str(Path(path).expanduser().absolute()))
         case _:
             raise StorageError(f"{scheme}:// is not supported: give a local path or an s3:// URI")
-
-
-def _reason(error: OSError) -> str:
-    """The system's words for an error, without pyarrow's own, which quote URLs and request ids."""
-    if error.errno is not None:
-        return os.strerror(error.errno)
-    text = str(error)
-    for code in ("ACCESS_DENIED", "NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
-        if code in text:
-            return code.replace("_", " ").lower()
-    return type(error).__name__

@@ -17,7 +17,24 @@ SUCCESS = "_SUCCESS"
 PART = re.compile(r"part-\d{5}-[0-9a-f]{12}\.(parquet|jsonl|csv)")
 """The names of the files in a folder: the number of the part, and the beginning of the fingerprint."""
 
+REJECTS = "_rejects.jsonl"
+"""The rejected rows of a folder; those of a file ``NAME`` lie in ``NAME.rejects.jsonl`` beside it."""
+
 SCHEMA_VERSION = 1
+
+
+def manifest_place(target: Location) -> Location:
+    """Where the manifest of an output lies: in a folder, or hidden beside a file."""
+    if target.named_as_folder:
+        return target.child(SUCCESS)
+    return target.sibling(f".{target.name}.manifest.json")
+
+
+def rejects_place(target: Location) -> Location:
+    """Where the rejected rows of an output lie."""
+    if target.named_as_folder:
+        return target.child(REJECTS)
+    return target.sibling(f"{target.name}.rejects.jsonl")
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,8 @@ class Manifest:
         fingerprint: The digest of everything that decides what the output holds.
         files: Its files, in the order of their rows.
         counts: ``rows_in``, ``rows_filtered``, ``rows_rejected``, ``rows_out`` and what the task adds.
-        made_by: Which task wrote it, and with what.
+        made_by: Which task wrote it, and with what; of rows also the ``id_columns`` that name them, and what
+            the model was ``asked``.
     """
 
     fingerprint: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 READ_AHEAD = 4 * 1024 * 1024
 """Bytes fetched at a time: a request to S3 costs some 20 ms, whatever it brings."""
+
+TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
+"""What S3 answers to those who come too late with a new object."""
 
 S3ClientFactory = Callable[[], Any]
 """Makes a boto3 S3 client; called only when an ``s3://`` URI is met."""
@@ -23,6 +27,12 @@ def default_s3_client() -> Any:
     import boto3  # noqa: PLC0415  (only a task that touches S3 pays for boto3)
 
     return boto3.client("s3")
+
+
+def object_at(path: str) -> dict[str, str]:
+    """Bucket and key, as boto3 takes them."""
+    bucket, _, key = path.partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
 class S3Access:
@@ -68,6 +78,29 @@ class S3Access:
             session_token=frozen.token,
             **arguments,
         )
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Write a small object if there is none, and tell whether there was none."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415  (only a task that touches S3 pays for it)
+
+        try:
+            self.client.put_object(**object_at(path), Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in TAKEN:
+                return False
+            raise
+        return True
+
+    def age(self, path: str) -> float:
+        """Seconds since an object was written, by the clock of the store."""
+        head = self.client.head_object(**object_at(path))
+        now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return float((now - head["LastModified"]).total_seconds())
+
+    def fingerprint(self, path: str) -> str:
+        """Version or ETag, and size of an object."""
+        head = self.client.head_object(**object_at(path))
+        return f"s3:{head.get('VersionId') or head['ETag']}:{head['ContentLength']}"
 
     def open(self, path: str) -> io.BufferedReader:
         """An object as a seekable file that outlives the credentials it was opened with."""

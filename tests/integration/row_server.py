@@ -24,12 +24,16 @@ def number(value: Any) -> float:
 
 @dataclass
 class RowServer:
-    """``prediction`` is the sum of a row's numbers over 1,000; drivers are the numbers themselves."""
+    """``prediction`` is the sum of a row's numbers over 1,000; drivers are the numbers themselves.
+
+    ``state`` is what training found out: another one is a model trained anew.
+    """
 
     features: dict[str, dict[str, Any]]
     fault: Fault = honest
     extra: dict[str, Any] = field(default_factory=dict)
     requests: list[tuple[str, int]] = field(default_factory=list)
+    state: float = 1.0
     in_flight: int = 0
     most_in_flight: int = 0
     url: str = ""
@@ -42,6 +46,8 @@ class RowServer:
                 "target": "y",
                 "task": "regression",
             } | self.extra
+        if operation == "interpret":
+            return {"feature_names": list(self.features), "global_drivers": [self.state] * len(self.features)}
         samples = body["samples"]
         self.requests.append((operation, len(samples)))
         numbers = [[number(value) for value in row] for row in samples]
