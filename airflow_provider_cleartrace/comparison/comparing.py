@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from airflow_provider_cleartrace.comparison.alike import check_features
 from airflow_provider_cleartrace.comparison.drivers import driver_drift
 from airflow_provider_cleartrace.comparison.errors import ComparisonError
 from airflow_provider_cleartrace.comparison.intervals import check_rules_table, interval_drift
-from airflow_provider_cleartrace.comparison.layout import Table, check_features
 from airflow_provider_cleartrace.comparison.models import Comparison, Side
 from airflow_provider_cleartrace.comparison.outputs import BINS, Found, Pair
 from airflow_provider_cleartrace.comparison.thresholds import check_available, judge
+from airflow_provider_cleartrace.storage.layouts import Readable
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Model:
 
 def compare(
     *,
-    outputs: tuple[Table, Table] | None = None,
+    outputs: tuple[Readable, Readable] | None = None,
     models: tuple[Model, Model] | None = None,
-    calibrated: tuple[Table, Table] | None = None,
+    calibrated: tuple[Readable, Readable] | None = None,
     thresholds: Mapping[str, float],
     bins: int = BINS,
 ) -> Comparison:

@@ -119,8 +119,12 @@ class RuleDrift(Finding):
 
 
 class Width(Finding):
-    """Mean widths of calibrated intervals; those with an open side are only counted."""
+    """Mean widths of calibrated intervals: of the predictions of rows, of the weights of rules.
 
+    Rules with an open side are only counted. A row without a rule is not in a table of rules.
+    """
+
+    rows: int
     rules: int
     open_rules: int
     mean_prediction_width: float | None

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from airflow_provider_cleartrace.comparison.alike import check_alike
 from airflow_provider_cleartrace.comparison.drivers import local_drivers
-from airflow_provider_cleartrace.comparison.layout import (
-    PROBABILITY,
-    RULES,
-    Layout,
-    Table,
-    check_alike,
-    layout_of,
-)
 from airflow_provider_cleartrace.comparison.measures import (
     index_by_chance,
     population_stability_index,
@@ -31,6 +24,13 @@ from airflow_provider_cleartrace.comparison.models import (
 from airflow_provider_cleartrace.comparison.quantiles import Histogram, Spool, quantile_edges
 from airflow_provider_cleartrace.comparison.rules import RuleBook, RuleMatches
 from airflow_provider_cleartrace.comparison.tally import Tally, tally
+from airflow_provider_cleartrace.storage.layouts import (
+    PROBABILITY,
+    RULES,
+    Layout,
+    Readable,
+    layout_of,
+)
 
 BINS = 10
 """Bins of predictions: deciles of the reference, as scorecards are monitored by."""
@@ -52,16 +52,17 @@ class Found:
 class Pair:
     """Two outputs that can be compared; ``of`` looks at their columns and refuses the others."""
 
-    reference: Table
-    current: Table
+    reference: Readable
+    current: Readable
     layouts: tuple[Layout, Layout]
 
     @classmethod
-    def of(cls, reference: Table, current: Table) -> Pair:
+    def of(cls, reference: Readable, current: Readable) -> Pair:
         """Look at the columns of both.
 
         Raises:
-            ComparisonError: one has no rows or predictions, or they are about different things.
+            ComparisonError: they are about different things.
+            StorageError: one has no rows or predictions.
         """
         layouts = layout_of(reference), layout_of(current)
         check_alike((reference.uri, layouts[0]), (current.uri, layouts[1]))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.comparison.errors import ComparisonError
-from airflow_provider_cleartrace.comparison.layout import RULES
+from airflow_provider_cleartrace.storage.layouts import RULES
 
 if TYPE_CHECKING:
     import numpy as np

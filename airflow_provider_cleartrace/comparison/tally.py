@@ -7,15 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cleartrace.comparison.alike import known_numbers
 from airflow_provider_cleartrace.comparison.errors import ComparisonError
-from airflow_provider_cleartrace.comparison.layout import (
-    DRIVER,
+from airflow_provider_cleartrace.storage.layouts import (
     FEATURE,
     LONG_DRIVER,
     PERSONA,
     Layout,
-    Table,
-    numbers,
+    Readable,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Tally:
 
 
 def tally(
-    table: Table,
+    table: Readable,
     layout: Layout,
     *,
     predictions: Callable[[Floats], None],
@@ -69,7 +68,7 @@ def tally(
     wanted = [*layout.predictions, *drivers.columns, *([PERSONA] if layout.persona else []), *columns]
     for batch in table.batches(list(dict.fromkeys(wanted))):
         first = drivers.add(batch)
-        values = numbers(first, layout.predictions, table.uri)
+        values = known_numbers(first, layout.predictions, table.uri)
         predictions(values)
         told.rows += len(values)
         told.predicted = told.predicted + values.sum(axis=0)
@@ -89,7 +88,7 @@ class _Wide:
     def __init__(self, layout: Layout, uri: str) -> None:
         import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
-        self.columns = [f"{DRIVER}{name}" for name in layout.features]
+        self.columns = layout.drivers
         self._features = layout.features
         self._uri = uri
         self._absolute = np.zeros(len(layout.features))
@@ -99,7 +98,7 @@ class _Wide:
         """Sum a batch; gives what is told once a row."""
         import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
-        values = numbers(batch, self.columns, self._uri)
+        values = known_numbers(batch, self.columns, self._uri)
         self._absolute += np.abs(values).sum(axis=0)
         self._signed += values.sum(axis=0)
         return batch
@@ -126,7 +125,7 @@ class _Long(_Wide):
         import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
         import pyarrow as pa  # noqa: PLC0415
 
-        values = numbers(batch, [LONG_DRIVER], self._uri)[:, 0]
+        values = known_numbers(batch, [LONG_DRIVER], self._uri)[:, 0]
         coded = batch.column(FEATURE).dictionary_encode()
         names = [str(name) for name in coded.dictionary.to_pylist()]
         if coded.null_count or (unknown := [name for name in names if name not in self._place]):

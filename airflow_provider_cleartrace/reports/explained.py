@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_cleartrace.reports.facts import (
     Driver,
@@ -13,9 +13,9 @@ from airflow_provider_cleartrace.reports.facts import (
     ReasonCount,
     Reasons,
 )
-from airflow_provider_cleartrace.reports.layout import FEATURE, LONG_DRIVER, PERSONA, Layout
-from airflow_provider_cleartrace.reports.predictions import Leading, Why
-from airflow_provider_cleartrace.storage.tables import Table, identities, numbers
+from airflow_provider_cleartrace.reports.results import Result
+from airflow_provider_cleartrace.storage.layouts import FEATURE, PERSONA
+from airflow_provider_cleartrace.storage.tables import numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +28,22 @@ LEADING = 3
 
 LISTED_REASONS = 20
 
+Reason = tuple[str, str]
+"""Its code and its text."""
+
+Placed = tuple[int, str, float]
+"""A driver: the place of its row, its feature, and its value."""
+
+
+@dataclass
+class ChosenRow:
+    """A row to show, as the explanations tell it; ``reasons`` are codes with texts, strongest first."""
+
+    identity: str
+    persona: str | None
+    reasons: list[Reason]
+    drivers: dict[str, float] = field(default_factory=dict)
+
 
 @dataclass
 class Explained:
@@ -36,17 +52,17 @@ class Explained:
     Attributes:
         rows: rows so far.
         raised: feature to the number of rows in which its driver is above 0.
-        named: (code, text) to the number of rows with this reason; ``first``: as the first one.
+        named: reason to the number of rows that have it; ``first``: as the first one.
         with_reason: rows with any reason.
-        chosen: row to its identity, reasons, persona and drivers.
+        chosen: place of a row to the row.
     """
 
     rows: int = 0
     raised: Counter[str] = field(default_factory=Counter)
-    named: Counter[tuple[str, str]] = field(default_factory=Counter)
-    first: Counter[tuple[str, str]] = field(default_factory=Counter)
+    named: Counter[Reason] = field(default_factory=Counter)
+    first: Counter[Reason] = field(default_factory=Counter)
     with_reason: int = 0
-    chosen: dict[int, dict[str, Any]] = field(default_factory=dict)
+    chosen: dict[int, ChosenRow] = field(default_factory=dict)
 
     def reasons(self) -> Reasons | None:
         """The reasons given, most frequent first."""
@@ -66,42 +82,41 @@ class Explained:
         )
 
 
-def read_explained(table: Table, layout: Layout, chosen: Mapping[int, Why]) -> Explained:
-    """Read the drivers, reasons and personas of all rows; keep those of the chosen ones."""
-    told = Explained()
-    if layout.long:
-        _read_long(table, layout, chosen, told)
-        return told
+def read_explained(result: Result, chosen: Collection[int]) -> Explained:
+    """Read the drivers, reasons and personas of all rows; keep the rows at the places chosen."""
+    layout, told = result.layout, Explained()
     parts = [f"reason_{rank}_{part}" for rank in range(1, layout.reasons + 1) for part in ("code", "text")]
-    persona = [PERSONA] if layout.persona else []
-    wanted = list(dict.fromkeys([*layout.ids, *layout.drivers.values(), *parts, *persona]))
-    names = list(layout.drivers)
-    for batch in table.batches(wanted):
-        drivers = numbers(batch, list(layout.drivers.values()), table.uri)
-        told.raised.update(dict(zip(names, (drivers > 0).sum(axis=0).tolist(), strict=True)))
-        given = list(_reasons(batch, layout.reasons))
-        for own in given:
-            told.with_reason += bool(own)
-            told.named.update(set(own))
-            told.first.update(own[:1])
-        for position in _within(chosen, told.rows, batch.num_rows):
-            offset = position - told.rows
-            one = batch.slice(offset, 1)
-            told.chosen[position] = {
-                "identity": identities(one, layout.ids)[0],
-                "drivers": dict(zip(names, drivers[offset].tolist(), strict=True)),
-                "reasons": given[offset] if given else [],
-                "persona": one.column(PERSONA)[0].as_py() if layout.persona else None,
-            }
-        told.rows += batch.num_rows
+    told_once = [*result.ids, *parts, *([PERSONA] if layout.persona else [])]
+    per_line = [FEATURE] if layout.long else []
+    add_drivers = _add_long if layout.long else _add_wide
+    for batch in result.table.batches(list(dict.fromkeys([*told_once, *per_line, *layout.drivers]))):
+        places = add_drivers(told, batch, result, chosen)
+        begins = batch.filter(layout.begins(batch)) if layout.long else batch
+        _add_rows(told, begins, result, chosen)
+        for place, feature, driver in places:
+            told.chosen[place].drivers[feature] = driver
     return told
 
 
-def _within(chosen: Mapping[int, Why], first: int, count: int) -> list[int]:
-    return [position for position in chosen if first <= position < first + count]
+def _add_rows(told: Explained, rows: pa.RecordBatch, result: Result, chosen: Collection[int]) -> None:
+    """Count the reasons of rows, and keep what is told once of those chosen."""
+    given = list(_reasons(rows, result.layout.reasons))
+    for own in given:
+        told.with_reason += bool(own)
+        told.named.update(set(own))
+        told.first.update(own[:1])
+    for place in (place for place in chosen if told.rows <= place < told.rows + rows.num_rows):
+        offset = place - told.rows
+        one = rows.slice(offset, 1)
+        told.chosen[place] = ChosenRow(
+            identity=result.identities(one)[0],
+            persona=one.column(PERSONA)[0].as_py() if result.layout.persona else None,
+            reasons=given[offset] if given else [],
+        )
+    told.rows += rows.num_rows
 
 
-def _reasons(batch: pa.RecordBatch, most: int) -> Iterator[list[tuple[str, str]]]:
+def _reasons(batch: pa.RecordBatch, most: int) -> Iterator[list[Reason]]:
     """The reasons of each row, strongest first."""
     if not most:
         return
@@ -117,32 +132,38 @@ def _reasons(batch: pa.RecordBatch, most: int) -> Iterator[list[tuple[str, str]]
         ]
 
 
-def _read_long(table: Table, layout: Layout, chosen: Mapping[int, Why], told: Explained) -> None:
+def _add_wide(
+    told: Explained, batch: pa.RecordBatch, result: Result, chosen: Collection[int]
+) -> list[Placed]:
+    """Count drivers above 0; gives those of the chosen rows."""
+    features = result.layout.features
+    drivers = numbers(batch, result.layout.drivers, result.table.uri)
+    told.raised.update(dict(zip(features, (drivers > 0).sum(axis=0).tolist(), strict=True)))
+    return [
+        (place, feature, driver)
+        for place in chosen
+        if told.rows <= place < told.rows + batch.num_rows
+        for feature, driver in zip(features, drivers[place - told.rows].tolist(), strict=True)
+    ]
+
+
+def _add_long(
+    told: Explained, batch: pa.RecordBatch, result: Result, chosen: Collection[int]
+) -> list[Placed]:
+    """The same of lines for each row and feature; a row may have begun in an earlier batch."""
     import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
-    persona = [PERSONA] if layout.persona else []
-    leading = Leading()
-    for batch in table.batches(list(dict.fromkeys([*layout.ids, FEATURE, LONG_DRIVER, *persona]))):
-        begins = leading.mask(batch).to_numpy(zero_copy_only=False)
-        positions = told.rows - 1 + np.cumsum(begins)
-        drivers = numbers(batch, [LONG_DRIVER], table.uri)[:, 0]
-        coded = batch.column(FEATURE).dictionary_encode()
-        names = coded.dictionary.to_pylist()
-        counts = np.bincount(coded.indices.to_numpy(), weights=drivers > 0, minlength=len(names))
-        told.raised.update(dict(zip(map(str, names), counts.astype(int).tolist(), strict=True)))
-        for entry in np.flatnonzero(np.isin(positions, list(chosen))):
-            one = batch.slice(int(entry), 1)
-            own = told.chosen.setdefault(
-                int(positions[entry]),
-                {
-                    "identity": identities(one, layout.ids)[0],
-                    "drivers": {},
-                    "reasons": [],
-                    "persona": one.column(PERSONA)[0].as_py() if layout.persona else None,
-                },
-            )
-            own["drivers"][str(one.column(FEATURE)[0])] = float(drivers[entry])
-        told.rows += int(begins.sum())
+    places = told.rows - 1 + np.cumsum(result.layout.begins(batch).to_numpy(zero_copy_only=False))
+    drivers = numbers(batch, result.layout.drivers, result.table.uri)[:, 0]
+    coded = batch.column(FEATURE).dictionary_encode()
+    names = [str(name) for name in coded.dictionary.to_pylist()]
+    features = coded.indices.to_numpy()
+    counts = np.bincount(features, weights=drivers > 0, minlength=len(names)).astype(int)
+    told.raised.update(dict(zip(names, counts.tolist(), strict=True)))
+    return [
+        (int(places[line]), names[features[line]], float(drivers[line]))
+        for line in np.flatnonzero(np.isin(places, list(chosen))).tolist()
+    ]
 
 
 def global_drivers(shares: Sequence[tuple[str, float]], explained: Explained | None) -> Drivers | None:

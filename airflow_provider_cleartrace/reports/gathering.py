@@ -16,9 +16,9 @@ from airflow_provider_cleartrace.reports.explained import (
     read_explained,
 )
 from airflow_provider_cleartrace.reports.facts import Report, Run, Source
-from airflow_provider_cleartrace.reports.layout import layout_of
 from airflow_provider_cleartrace.reports.model_card import model_facts
 from airflow_provider_cleartrace.reports.predictions import chosen_rows, describe, read_scores
+from airflow_provider_cleartrace.reports.results import Result
 from airflow_provider_cleartrace.reports.rows import row_details, row_values
 from airflow_provider_cleartrace.reports.scenarios import read_scenarios
 from airflow_provider_cleartrace.storage.locations import locate
@@ -40,8 +40,9 @@ class Inputs:
         comparison: the JSON of a Compare task.
         data: the rows that all of it is about, for the values of the rows shown and for the fingerprint.
         rows: identities of the rows to show; by default those of the highest, median and lowest prediction.
-        id_columns: columns that identify a row; by default the first of each file.
-        raw_gradient: whether drivers are gradients, as Explain writes them by default: rows show none then.
+        id_columns: columns that identify a row; by default those that each file's manifest tells.
+        raw_gradient: whether drivers are gradients, so that rows show none; by default as the manifest of the
+            explanations tells, and True without one.
     """
 
     predictions: str | None = None
@@ -54,7 +55,7 @@ class Inputs:
     data: str | None = None
     rows: Sequence[str] = ()
     id_columns: Sequence[str] = ()
-    raw_gradient: bool = True
+    raw_gradient: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -95,24 +96,21 @@ def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client
     told: dict[str, Any] = {}
     explained: Explained | None = None
     if inputs.explanations:
-        table = Table(inputs.explanations, s3)
-        layout = layout_of(table, features, inputs.id_columns)
-        if not layout.has_drivers:
-            raise ReportError(f"{table.uri}: no drivers; give a file of predictions as predictions")
-        scores = read_scores(table, layout, asked)
+        result = _explanations(inputs, s3, features)
+        scores = read_scores(result, asked)
         chosen = chosen_rows(scores, asked)
-        explained = read_explained(table, layout, chosen)
-        names = {position: own["identity"] for position, own in explained.chosen.items()}
-        values = row_values(Table(inputs.data, s3), layout, names, features) if inputs.data else {}
-        told["predictions"] = describe(scores, layout, model.task)
+        explained = read_explained(result, chosen)
+        shown = {row.identity for row in explained.chosen.values()}
+        values = row_values(Table(inputs.data, s3), result, shown, features) if inputs.data else {}
+        told["predictions"] = describe(scores, result.layout, model.task)
+        told["raw_gradient"] = raw_gradient = _raw_gradient(inputs, result)
         told["rows"] = row_details(
-            explained, chosen, scores, layout, values, raw_gradient=inputs.raw_gradient
+            explained, chosen, scores, result.layout.classes, values, raw_gradient=raw_gradient
         )
         told["reasons"] = explained.reasons()
     if inputs.predictions:
-        table = Table(inputs.predictions, s3)
-        layout = layout_of(table, features, inputs.id_columns)
-        told["predictions"] = describe(read_scores(table, layout), layout, model.task)
+        result = Result.of(inputs.predictions, s3, inputs.id_columns)
+        told["predictions"] = describe(read_scores(result), result.layout, model.task)
     if inputs.scenarios:
         told["scenarios"] = read_scenarios(Table(inputs.scenarios, s3), inputs.id_columns, asked)
     if inputs.segments:
@@ -128,12 +126,29 @@ def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client
         made_at=known.made_at,
         provider_version=known.provider_version,
         run=known.run,
-        raw_gradient=inputs.raw_gradient,
         model=model,
         drivers=global_drivers(known.shares, explained),
         sources=_sources(inputs, s3),
         **told,
     )
+
+
+def _explanations(inputs: Inputs, s3: S3ClientFactory, features: Sequence[str]) -> Result:
+    result = Result.of(str(inputs.explanations), s3, inputs.id_columns)
+    if not result.layout.features:
+        raise ReportError(f"{result.table.uri}: no drivers; give a file of predictions as predictions")
+    if lost := [name for name in features if name not in result.layout.features]:
+        raise ReportError(
+            f"{result.table.uri}: no driver of the feature {lost[0]!r}: explanations of another model?"
+        )
+    return result
+
+
+def _raw_gradient(inputs: Inputs, result: Result) -> bool:
+    if inputs.raw_gradient is not None:
+        return inputs.raw_gradient
+    asked = result.table.made_by.get("asked") or {}
+    return bool(asked.get("raw_gradient", True))
 
 
 def read_shares(uri: str, s3: S3ClientFactory = default_s3_client) -> list[tuple[str, float]]:

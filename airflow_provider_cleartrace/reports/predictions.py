@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Bin, ClassShare, Predictions
-from airflow_provider_cleartrace.reports.layout import FEATURE, Layout
-from airflow_provider_cleartrace.storage.tables import Table, identities, numbers
+from airflow_provider_cleartrace.reports.results import Result
+from airflow_provider_cleartrace.storage.layouts import FEATURE, Layout
+from airflow_provider_cleartrace.storage.tables import numbers
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
 BINS = 20
@@ -40,57 +40,38 @@ class Scores:
     found: dict[str, int] = field(default_factory=dict)
 
 
-def read_scores(table: Table, layout: Layout, asked: Collection[str] = ()) -> Scores:
-    """Read the predictions of a table, and find the rows with the identities asked for.
+def read_scores(result: Result, asked: Collection[str] = ()) -> Scores:
+    """Read the predictions of a file, and find the rows with the identities asked for.
 
     Raises:
         ReportError: no row has a prediction, or none has an identity that was asked for.
     """
     import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
-    wanted = [*layout.answers, *(layout.ids if asked else ()), *((FEATURE,) if layout.long else ())]
-    leading = Leading()
+    layout, uri = result.layout, result.table.uri
+    wanted = [*layout.predictions, *(result.ids if asked else ()), *((FEATURE,) if layout.long else ())]
     pieces, winners, found, position = [], [], dict[str, int](), 0
-    sums = np.zeros(len(layout.answers))
-    for whole in table.batches(list(dict.fromkeys(wanted))):
-        batch = leading.of(whole) if layout.long else whole
-        answers = numbers(batch, layout.answers, table.uri)
+    sums = np.zeros(len(layout.predictions))
+    for lines in result.table.batches(list(dict.fromkeys(wanted))):
+        batch = lines.filter(layout.begins(lines)) if layout.long else lines
+        answers = numbers(batch, layout.predictions, uri)
         if layout.classes:
             known = ~np.isnan(answers).any(axis=1)
             winners.append(np.where(known, np.nan_to_num(answers).argmax(axis=1), -1))
             sums += answers[known].sum(axis=0)
         pieces.append(answers.max(axis=1))
-        for offset, identity in enumerate(identities(batch, layout.ids) if asked else ()):
+        for offset, identity in enumerate(result.identities(batch) if asked else ()):
             if identity in asked:
                 found.setdefault(identity, position + offset)
         position += batch.num_rows
     values = np.concatenate(pieces) if pieces else np.empty(0)
     count = int((~np.isnan(values)).sum())
     if not count:
-        raise ReportError(f"{table.uri}: no row has a prediction")
+        raise ReportError(f"{uri}: no row has a prediction")
     if lost := [identity for identity in asked if identity not in found]:
-        raise ReportError(f"{table.uri}: no row {lost[0]!r}; rows are named by {', '.join(layout.ids)}")
+        raise ReportError(f"{uri}: no row {lost[0]!r}; rows are named by {', '.join(result.ids)}")
     means = [float(total / count) for total in sums] if layout.classes else ()
     return Scores(values, np.concatenate(winners) if winners else None, means, found)
-
-
-class Leading:
-    """Of the long layout, one line for each row: the first, that of the first feature."""
-
-    def __init__(self) -> None:
-        self.first: Any = None
-
-    def of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """These lines of a batch."""
-        return batch.filter(self.mask(batch))
-
-    def mask(self, batch: pa.RecordBatch) -> Any:
-        """Which lines they are."""
-        import pyarrow.compute as pc  # noqa: PLC0415  (loads where files are touched, never with a DAG)
-
-        if self.first is None and batch.num_rows:
-            self.first = batch.column(FEATURE)[0]
-        return pc.equal(batch.column(FEATURE), self.first)
 
 
 def describe(scores: Scores, layout: Layout, task: str | None) -> Predictions:

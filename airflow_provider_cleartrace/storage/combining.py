@@ -16,6 +16,9 @@ from airflow_provider_cleartrace.storage.manifests import PART, SUCCESS, FileEnt
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 from airflow_provider_cleartrace.storage.sources import split_range
 
+DESCRIBED = ("id_columns", "asked")
+"""What a manifest says of its rows; one mapped task asked for all partitions alike."""
+
 
 @dataclass(frozen=True)
 class PartitionOutput:
@@ -46,12 +49,14 @@ def combine(root: Location, outputs: Sequence[PartitionOutput]) -> Manifest:
     counts: Counter[str] = Counter()
     files: list[FileEntry] = []
     models: set[Any] = set()
+    described: dict[str, Any] = {}
     names = _names_below(root, outputs)
     for name, output in zip(names, outputs, strict=True):
         made = _manifest_of(output)
         counts.update(made.counts)
         files += [dataclasses.replace(entry, name=f"{name}/{entry.name}") for entry in made.files]
         models.add(made.made_by.get("model_id"))
+        described = {name: made.made_by[name] for name in DESCRIBED if name in made.made_by}
     if len(models) > 1:
         raise StorageError(f"{root.uri}: the partitions are the work of {len(models)} models, not of one")
     _refuse_strangers(root, {entry.name for entry in files})
@@ -59,7 +64,8 @@ def combine(root: Location, outputs: Sequence[PartitionOutput]) -> Manifest:
         hashlib.sha256("\n".join(output.fingerprint for output in outputs).encode()).hexdigest(),
         tuple(files),
         dict(counts),
-        {"model_id": models.pop(), "data": sorted({split_range(output.data)[0] for output in outputs})},
+        {"model_id": models.pop(), "data": sorted({split_range(output.data)[0] for output in outputs})}
+        | described,
     )
     publish_bytes(root.child(SUCCESS), manifest.to_bytes())
     return manifest

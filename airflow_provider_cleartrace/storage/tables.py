@@ -6,15 +6,16 @@ import functools
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.listing import listed
 from airflow_provider_cleartrace.storage.locations import Location, locate
+from airflow_provider_cleartrace.storage.manifests import SUCCESS, Manifest, manifest_place
 from airflow_provider_cleartrace.storage.s3 import S3ClientFactory
-from airflow_provider_cleartrace.storage.sources import Source, find_source
+from airflow_provider_cleartrace.storage.sources import Source, find_source, split_range
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +53,20 @@ class Table:
         if self._lines:
             return next((list(row) for row in json_lines(self._lines[0])), [])
         return list(self._source.files[0].columns)
+
+    @functools.cached_property
+    def made_by(self) -> Mapping[str, Any]:
+        """What its manifest says of the task that wrote it; nothing where it has none."""
+        root = locate(split_range(self.uri)[0], self.s3)
+        place = root.child(SUCCESS) if root.is_folder() else manifest_place(root)
+        manifest = Manifest.read(place)
+        return {} if manifest is None else manifest.made_by
+
+    @functools.cached_property
+    def id_columns(self) -> list[str]:
+        """The columns that name a row, as its manifest says; else the first, as rows are written."""
+        told = self.made_by.get("id_columns") or []
+        return list(told) if told and set(told) <= set(self.columns) else self.columns[:1]
 
     @property
     def fingerprint(self) -> str:

@@ -19,7 +19,7 @@ from scipy import stats
 
 from airflow_provider_cleartrace.comparison.comparing import Model, compare
 from airflow_provider_cleartrace.comparison.errors import ComparisonError
-from airflow_provider_cleartrace.comparison.intervals import BOUNDS
+from airflow_provider_cleartrace.comparison.intervals import BOUNDS, KIND
 from airflow_provider_cleartrace.comparison.models import Comparison
 from airflow_provider_cleartrace.explanations.table import rule_fields
 from airflow_provider_cleartrace.storage.errors import StorageError
@@ -278,10 +278,11 @@ class TestRules:
 
 class TestIntervals:
     def rules(self, width: float, open_rules: int = 0) -> pd.DataFrame:
+        """The rules of twenty rows, one each."""
         low = np.linspace(0, 0.4, 20)
-        frame = pd.DataFrame(
-            {"prediction_low": low, "prediction_high": low + width, "weight_low": -low, "weight_high": width}
-        )
+        frame = pd.DataFrame({"row": range(20), "kind": "factual"})
+        frame["prediction_low"], frame["prediction_high"] = low, low + width
+        frame["weight_low"], frame["weight_high"] = -low, width
         frame.loc[: open_rules - 1, "prediction_high"] = np.inf
         return frame
 
@@ -300,8 +301,27 @@ class TestIntervals:
         assert told.figures == {"interval_width_ratio": pytest.approx(1.5)}
         assert [str(each) for each in told.crossed] == ["interval_width_ratio 1.5 is above 1.4"]
 
+    @pytest.mark.parametrize("batch", [1, 3, 7, 1000])
+    def test_of_predictions_count_each_row_once_however_many_rules_it_has(self, batch: int) -> None:
+        random = np.random.default_rng(3)
+        counts = random.integers(1, 6, 30)
+        ids = {"bank": np.repeat(np.arange(30) // 10, counts), "loan": np.repeat(np.arange(30) % 10, counts)}
+        many = pd.DataFrame({**ids, "kind": "alternative", "weight_low": 0.0, "weight_high": 1.0})
+        many["prediction_low"] = 0.0
+        many["prediction_high"] = random.uniform(size=len(many))
+        many.loc[many.index % 9 == 0, "prediction_high"] = np.inf
+        many.loc[(many["bank"] == 1) & (many["loan"] == 4), "prediction_high"] = np.inf
+        told = compare(calibrated=(Frame(many, batch_rows=batch),) * 2, thresholds={}).intervals
+        assert told is not None
+        finite = many.replace(np.inf, np.nan)
+        by_row = finite.groupby(["bank", "loan"])["prediction_high"].mean()
+        assert told.current.mean_prediction_width == pytest.approx(by_row.mean())
+        assert (told.current.rows, told.current.rules) == (30, len(many))
+
     def test_are_looked_for_where_a_table_of_rules_has_them(self) -> None:
-        assert set(BOUNDS) <= {each.name for each in rule_fields()}
+        names = [each.name for each in rule_fields()]
+        assert set(BOUNDS) <= set(names)
+        assert names[0] == KIND
 
     def test_of_something_else_are_refused(self) -> None:
         with pytest.raises(ComparisonError, match="not the rules of a CalibratedExplain task"):
@@ -362,11 +382,10 @@ class TestRefused:
         self.refused("new: no rows", explained(5), explained(0))
 
     def test_no_predictions(self, tmp_path: Path) -> None:
-        self.refused("new: no column 'prediction'", explained(5), explained(5).drop(columns="prediction"))
         (tmp_path / "empty.jsonl").write_bytes(b"")
         table = written(explained(3), tmp_path / "rows.jsonl")
         empty = type(table)(str(tmp_path / "empty.jsonl"), table.s3)
-        with pytest.raises(ComparisonError, match=r"empty\.jsonl: no column 'prediction'.*without rows"):
+        with pytest.raises(StorageError, match=r"empty\.jsonl: no column 'prediction'.*without rows"):
             compare(outputs=(table, empty), thresholds={})
 
     @pytest.mark.parametrize("column", ["prediction", "driver_age"])
@@ -380,7 +399,7 @@ class TestRefused:
         now = explained(5)
         now["prediction"] = "canary-value"
         table, damaged = written(explained(5), tmp_path / "then.csv"), written(now, tmp_path / "now.csv")
-        with pytest.raises(ComparisonError, match="holds something that is no number") as refusal:
+        with pytest.raises(StorageError, match="column 'prediction' is not all numbers") as refusal:
             compare(outputs=(table, damaged), thresholds={})
         assert "canary" not in str(refusal.value)
 

@@ -51,12 +51,11 @@ def judged(shift: int, features: Sequence[str], persona: str) -> pd.DataFrame:
 
 
 def widths(width: float) -> pd.DataFrame:
-    """The intervals of four rules, the last without an upper bound."""
+    """The intervals of four rows with a rule each, the last without an upper bound."""
     low = np.full(4, 0.25)
     high = np.where(np.arange(4) < 3, low + width, np.inf)
-    return pd.DataFrame(
-        {"prediction_low": low, "prediction_high": high, "weight_low": -low, "weight_high": low}
-    )
+    rows = pd.DataFrame({"row": range(4), "kind": "factual"})
+    return rows.assign(prediction_low=low, prediction_high=high, weight_low=-low, weight_high=low)
 
 
 def written(comparison: Comparison, path: Path) -> str:

@@ -5,24 +5,36 @@ from __future__ import annotations
 import dataclasses
 import json
 import traceback
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_provider_cleartrace.reports.calibrated import read_calibrated
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Report
 from airflow_provider_cleartrace.reports.gathering import Inputs, gather, read_shares
 from airflow_provider_cleartrace.reports.predictions import BINS, round_edges
+from airflow_provider_cleartrace.reports.scenarios import read_scenarios
 from airflow_provider_cleartrace.reports.words import Words
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import locate
+from airflow_provider_cleartrace.storage.manifests import Manifest, manifest_place
+from airflow_provider_cleartrace.storage.publishing import publish_bytes
+from airflow_provider_cleartrace.storage.s3 import default_s3_client
+from airflow_provider_cleartrace.storage.tables import BATCH_LINES, Table
 from tests.unit.reports.run_files import (
     FEATURES,
     ROWS,
+    calibrated,
     explained,
     known,
     lengthened,
+    scenarios,
     whole,
     whole_report,
     written,
@@ -31,6 +43,21 @@ from tests.unit.reports.run_files import (
 
 def about(wide: pd.DataFrame, path: Path) -> Report:
     return gather(known(), Inputs(explanations=written(wide, path), raw_gradient=False))
+
+
+def manifested(path: str, id_columns: list[str], **asked: Any) -> None:
+    """The manifest that a row task leaves beside its file."""
+    made_by = {"id_columns": id_columns, "asked": asked}
+    publish_bytes(manifest_place(locate(path)), Manifest("f", (), {}, made_by).to_bytes())
+
+
+def peak_of(read: Callable[[], object]) -> int:
+    """The most memory that a reading takes."""
+    tracemalloc.start()
+    read()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
 
 
 class TestNumbers:
@@ -234,6 +261,44 @@ class TestFiles:
         ]
         assert all((source.fingerprint or "").startswith("sha256:") for source in told.sources)
 
+    def test_say_in_their_manifests_what_names_a_row_and_what_was_asked(self, tmp_path: Path) -> None:
+        wide = explained().rename(columns={"id": "loan"})
+        wide.insert(0, "bank", ["north", "south"] * (ROWS // 2))
+        wide.insert(2, "persona", "a column of the data that was carried along")
+        manifested(written(wide, tmp_path / "e.csv"), ["bank", "loan"], raw_gradient=False)
+        data = wide[["bank", "loan"]].assign(age=range(ROWS))
+        inputs = Inputs(explanations=f"{tmp_path}/e.csv", data=written(data, tmp_path / "d.csv"))
+        told = gather(known(), dataclasses.replace(inputs, rows=["south / c7"]))
+
+        (row,) = told.rows
+        assert (row.identity, row.persona) == ("south / c7", None)
+        assert {each.feature: each.value for each in row.drivers}["age"] == "7"
+
+    def test_of_reasons_are_counted_in_the_long_layout_as_well(self, tmp_path: Path) -> None:
+        wide = explained()
+        reasons = [name for name in wide.columns if name.startswith("reason")]
+        long = lengthened(wide).merge(wide[["id", *reasons]], on="id", sort=False)
+        assert about(long, tmp_path / "long.parquet").reasons == about(wide, tmp_path / "e.parquet").reasons
+
+    def test_of_scenarios_that_are_not_shown_are_not_held(self, tmp_path: Path) -> None:
+        line = json.loads(Path(scenarios(tmp_path / "few.jsonl")).read_text().splitlines()[0])
+
+        def peak(rows: int) -> int:
+            path = tmp_path / f"{rows}.jsonl"
+            path.write_text("".join(json.dumps(line | {"id": f"c{row}"}) + "\n" for row in range(rows)))
+            return peak_of(lambda: read_scenarios(Table(str(path), default_s3_client), []))
+
+        peak(10)  # what is imported stays
+        assert peak(3 * BATCH_LINES) - peak(2 * BATCH_LINES) < 64 * BATCH_LINES
+
+    def test_of_calibrated_rows_that_are_not_shown_are_not_held(self, tmp_path: Path) -> None:
+        def peak(rows: int) -> int:
+            folder = calibrated(tmp_path / str(rows), rows)
+            return peak_of(lambda: read_calibrated(locate(folder)))
+
+        peak(10)
+        assert peak(2_000) - peak(500) < 64 * 1_500
+
 
 class TestRowsAskedFor:
     def test_are_shown_in_the_order_asked_with_their_values(self, tmp_path: Path) -> None:
@@ -273,7 +338,7 @@ class TestRefused:
             about(explained()[["id", "prediction"]], tmp_path / "e.parquet")
 
     def test_a_table_without_predictions(self, tmp_path: Path) -> None:
-        with pytest.raises(ReportError, match="no column 'prediction'"):
+        with pytest.raises(StorageError, match="no column 'prediction'"):
             about(explained().drop(columns="prediction"), tmp_path / "e.parquet")
 
     def test_predictions_that_are_no_numbers_by_column_alone(self, tmp_path: Path) -> None:
