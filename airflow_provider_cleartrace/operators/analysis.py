@@ -14,6 +14,7 @@ from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.operators.submission import JobRequest
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 from airflow_provider_cleartrace.storage.reading import read_frame
@@ -31,11 +32,18 @@ class _AnalysisOperator(ClearTraceJobOperator):
     output_extension: str
 
     def __init__(
-        self, *, model_id: str, data: str | None = None, output_uri: str | None = None, **kwargs: Any
+        self,
+        *,
+        model_id: str,
+        data: str | None = None,
+        filter: Sequence[Any] | None = None,
+        output_uri: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model_id = model_id
         self.data = data
+        self.filter = filter
         self.output_uri = output_uri
 
     def _shape(self) -> dict[str, Any]:
@@ -45,12 +53,18 @@ class _AnalysisOperator(ClearTraceJobOperator):
     def _check(self) -> None:
         """Refuse what cannot work before anything is computed for it."""
         self._output()
+        if self._where() and not self.data:
+            raise ValidationError(f"{self.task_id}: filter chooses rows of data, which is not given")
+
+    def _where(self) -> RowFilter | None:
+        return RowFilter.parse(self.filter) if self.filter else None
 
     def request(self) -> JobRequest:
         """The telling of this model on this data."""
         self._check()
         data = self.locate(self.data).fingerprint() if self.data else None
-        return JobRequest(job=self.job, fingerprint=self._shape() | {"data": data}, model_id=self.model_id)
+        shape = self._shape() | {"data": data, "filter": self.filter}
+        return JobRequest(job=self.job, fingerprint=shape, model_id=self.model_id)
 
     def _output(self) -> Location | None:
         """Where the result goes, checked before anything is computed for it."""
@@ -78,6 +92,8 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
     Args:
         model_id: A trained model.
         data: Path or URI of the rows; by default the training data.
+        filter: Which rows of ``data`` are wanted: conditions ``[column, operator, value]``; see
+            :class:`~.RowFilter`.
         target: Column of ``data`` with the outcomes, shown for each persona.
         min_clusters: Fewest clusters to try.
         max_clusters: Most clusters to try.
@@ -94,6 +110,7 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
     template_fields: Sequence[str] = (
         "model_id",
         "data",
+        "filter",
         "target",
         "kpi_field",
         "problem_context",
@@ -162,7 +179,8 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
     def _rows(self, schema: SchemaResult) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
         """The features of ``data`` and, where a target is named, its values."""
         columns = list(dict.fromkeys([*schema.feature_names, *([self.target] if self.target else [])]))
-        rows = read_frame(self.locate(str(self.data)), columns=columns, texts=text_columns(schema))
+        place, texts = self.locate(str(self.data)), text_columns(schema)
+        rows = read_frame(place, columns=columns, texts=texts, where=self._where())
         return rows[schema.feature_names], rows[self.target] if self.target else None
 
     def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,6 +203,7 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
     Args:
         model_id: A trained model.
         data: Path or URI of the rows to tell about.
+        filter: Which of them are wanted: conditions ``[column, operator, value]``; see :class:`~.RowFilter`.
         kpi_name: Business name of the target.
         problem_context: What the reader should know about the data.
         max_tool_calls: Most look-ups a language model may make, where one writes.
@@ -197,6 +216,7 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
     template_fields: Sequence[str] = (
         "model_id",
         "data",
+        "filter",
         "kpi_name",
         "problem_context",
         "output_uri",
@@ -231,7 +251,7 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
         return cast(
             JobResult,
             client.narrative(
-                read_frame(self.locate(str(self.data)), texts=texts),
+                read_frame(self.locate(str(self.data)), texts=texts, where=self._where()),
                 kpi_name=self.kpi_name,
                 context=self.problem_context,
                 max_tool_calls=self.max_tool_calls,

@@ -59,6 +59,11 @@ class RowFilter:
                     found += value if comparison in {"in", "not in"} else [value]
         return found
 
+    @property
+    def text_columns(self) -> list[str]:
+        """The columns that it compares with texts."""
+        return [name for name in self.columns if any(isinstance(value, str) for value in self.values(name))]
+
     @functools.cached_property
     def expression(self) -> pc.Expression:
         """The condition as pyarrow evaluates it, on rows and on a row group's statistics."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cleartrace.storage import csv_files
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.sources import single_file
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def read_frame(
-    location: Location, *, columns: Sequence[str] | None = None, texts: Sequence[str] = ()
+    location: Location,
+    *,
+    columns: Sequence[str] | None = None,
+    texts: Sequence[str] = (),
+    where: RowFilter | None = None,
 ) -> pd.DataFrame:
     """Read a whole file as a pandas DataFrame. The types of a CSV's columns follow from all of its rows.
 
@@ -23,23 +28,30 @@ def read_frame(
         location: A ``.csv``, ``.csv.gz``, ``.parquet`` or ``.pq`` file.
         columns: Columns to read, in this order; all when None.
         texts: Columns of a CSV that are texts, whatever their values look like.
+        where: Which rows are wanted; it may look at columns that are not read otherwise.
 
     Raises:
         StorageError: no such file, an extension that is not read, an empty or damaged file, one without
-            rows, a ragged row (named by its number), or a missing column.
+            rows that are wanted, a ragged row (named by its number), or a missing column.
     """
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
     source = single_file(location)
     (file,) = source.files
     names = list(columns or file.columns)
-    source.check(dict.fromkeys(names, "any"))
+    looked_at = list(dict.fromkeys([*names, *(where.columns if where else ())]))
+    source.check(dict.fromkeys(looked_at, "any"))
     if file.is_csv:
-        table = csv_files.whole_table(location, names, texts)
+        compared = where.text_columns if where else ()
+        table = csv_files.whole_table(location, looked_at, [*texts, *compared])
     else:
-        batches = [block.batch for block in source.read(names)]
+        batches = [block.batch for block in source.read(looked_at)]
         table = pa.Table.from_batches(batches) if batches else None
     if table is None or not table.num_rows:
         raise StorageError(f"{location.uri}: the file has no rows")
-    frame: pd.DataFrame = table.to_pandas()
+    if where is not None:
+        table = pa.Table.from_batches([where.apply(rows, location.uri) for rows in table.to_batches()])
+        if not table.num_rows:
+            raise StorageError(f"{location.uri}: no row is wanted by the filter")
+    frame: pd.DataFrame = table.select(names).to_pandas()
     return frame

@@ -379,6 +379,27 @@ class TestAnalysis:
         assert "Good credit" in told["narrative"]
         assert (tmp_path / "narrative.md").read_text() == told["narrative"]
 
+    def test_rows_are_chosen_by_a_filter(self, model_id: str) -> None:
+        shared: dict[str, Any] = {"model_id": model_id, "data": str(CREDIT), "deferrable": False}
+        bad = [["good_credit", "==", 0]]
+        told = run(
+            lambda: ClearTraceSegmentOperator(
+                task_id="segment", filter=bad, min_clusters=2, max_clusters=2, n_search_steps=1, **shared
+            )
+        )
+        assert told["rows"] == 300
+        told = run(
+            lambda: ClearTraceNarrativeOperator(
+                task_id="narrative", filter=bad, kpi_name="Good credit", **shared
+            )
+        )
+        assert "applied to 300 rows" in told["narrative"]
+
+    def test_a_filter_of_no_data_is_refused(self) -> None:
+        segment = ClearTraceSegmentOperator(task_id="s", model_id="m", filter=["good_credit", "==", 0])
+        with pytest.raises(ValidationError, match="filter chooses rows of data, which is not given"):
+            segment.execute(context())
+
 
 class TestSensor:
     def sensor(self, model_id: str, **kwargs: Any) -> ClearTraceJobSensor:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.publishing import publish_bytes, published
 from airflow_provider_cleartrace.storage.reading import read_frame
@@ -74,6 +75,17 @@ class TestReading:
         with pytest.raises(StorageError, match=complaint) as caught:
             read_frame(locate(file(tmp_path, name, content)))
         assert "canary" not in str(caught.value)
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_rows_are_chosen_by_columns_that_are_not_read(self, tmp_path: Path, suffix: str) -> None:
+        rows = pd.DataFrame({"a": [1, 2, 3, 4], "quarter": ["1", "2", "2", "1"], "p": [0.5, None, 0.7, 0.2]})
+        place = tmp_path / f"rows{suffix}"
+        rows.to_csv(place, index=False) if suffix == ".csv" else rows.to_parquet(place)
+        where = RowFilter.parse([["quarter", "==", "2"], ["p", ">=", 0.5]])
+        assert read_frame(locate(place), columns=["a"], where=where).to_dict("list") == {"a": [3]}
+        nothing = RowFilter.parse(["p", ">", 1])
+        with pytest.raises(StorageError, match=f"rows{suffix}: no row is wanted by the filter"):
+            read_frame(locate(place), columns=["a"], where=nothing)
 
     def test_missing_files_folders_and_columns_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="no such file"):
