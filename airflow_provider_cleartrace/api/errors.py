@@ -77,6 +77,22 @@ class TransportError(OuterProductError):
         self.sent = sent
 
 
+class SubmitInDoubtError(TransportError):
+    """A submit's answer was lost, and the service cannot tell whether the job was started.
+
+    It is not repeated: that might start, and cost, a second one.
+    """
+
+    def __init__(self, *, model_id: str, job: str, reason: str) -> None:
+        super().__init__(
+            f"ClearTrace {job} of model {model_id!r} may have been started: its submit had no answer "
+            f"({reason}), and the service cannot tell. Look at the model before you submit again"
+        )
+        self.model_id = model_id
+        self.job = job
+        self.reason = reason
+
+
 class UploadError(OuterProductError):
     """The object store refused the bytes; ``code`` is its own error code, such as ``AccessDenied``."""
 

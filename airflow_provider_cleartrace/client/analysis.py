@@ -9,9 +9,10 @@ from airflow_provider_cleartrace.api import models, operations
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.client import frames
 from airflow_provider_cleartrace.client.exchange import Flow
-from airflow_provider_cleartrace.client.jobs import artefact, submit
+from airflow_provider_cleartrace.client.jobs import artefact
 from airflow_provider_cleartrace.client.polling import MISSING_GRACE
 from airflow_provider_cleartrace.client.session import Session, build_body
+from airflow_provider_cleartrace.client.submitting import submit
 
 
 def segment(

@@ -1,4 +1,4 @@
-"""Jobs as flows: submitted exactly once, looked at one by one, waited for."""
+"""Jobs as flows: looked at one by one, waited for, cancelled."""
 
 from __future__ import annotations
 
@@ -11,29 +11,17 @@ from typing import TypeVar, cast
 import pydantic_core
 
 from airflow_provider_cleartrace.api import models, operations
-from airflow_provider_cleartrace.api.errors import (
-    NotFoundError,
-    OuterProductError,
-    ServerError,
-    TransportError,
-)
+from airflow_provider_cleartrace.api.errors import OuterProductError
 from airflow_provider_cleartrace.api.operations import Operation
 from airflow_provider_cleartrace.client.exchange import Answer, Flow, pause
 from airflow_provider_cleartrace.client.polling import (
     COMPLETED,
     MISSING_GRACE,
-    UNFINISHED,
     Ended,
     Ending,
     Patience,
     Poller,
     Wait,
-)
-from airflow_provider_cleartrace.client.retry import (
-    REQUEST_BACKOFF,
-    is_transient,
-    provably_without_effect,
-    retry_after_of,
 )
 from airflow_provider_cleartrace.client.session import Session, answer_of, call
 from airflow_provider_cleartrace.client.settings import Settings
@@ -59,46 +47,6 @@ def status_of(session: Session, model_id: str, job: str | None = None) -> Flow[m
     return (yield from call(session, operations.STATUS, model_id=model_id, query=query))
 
 
-def submit(
-    session: Session, operation: Operation[models.JobResult], body: models.Body, model_id: str | None
-) -> Flow[models.JobResult]:
-    """Start a job exactly once.
-
-    A submit whose answer was lost is repeated only under an id that the caller chose (``model_id``), and only
-    when the model's status shows that it had no effect; a job that did start is the answer. A status that was
-    there before and may be the new job's as well, as a service without job names tells, is no such proof.
-    """
-    path_id = model_id if "{model_id}" in operation.path else None
-    job = cast(str, operation.job)
-    before = None if model_id is None else (yield from job_known(session, model_id, job))
-    for attempt in range(session.settings.max_retries + 1):
-        try:
-            return (yield from call(session, operation, model_id=path_id, body=body))
-        except (TransportError, ServerError) as error:
-            if model_id is None or provably_without_effect(error):
-                raise
-            found = yield from job_known(session, model_id, job)
-            if found is not None and found != before:
-                return models.JobResult(
-                    model_id=model_id, status=found.status, message=found.message, job_id=found.job_id
-                )
-            in_doubt = found is not None and found.job is None and found.status in UNFINISHED
-            if in_doubt or attempt == session.settings.max_retries or not is_transient(error):
-                raise
-            delay = REQUEST_BACKOFF.delay(attempt, retry_after_of(error))
-        yield from pause(delay)
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def job_known(session: Session, model_id: str, job: str) -> Flow[models.StatusResult | None]:
-    """What the server knows of this job of the model, or None where it knows none."""
-    try:
-        status = yield from status_of(session, model_id, job)
-    except NotFoundError:
-        return None
-    return None if status.job not in {job, None} else status
-
-
 def observe(session: Session, model_id: str, job: str) -> Flow[models.StatusResult]:
     """One look at one job of a model.
 
@@ -109,13 +57,23 @@ def observe(session: Session, model_id: str, job: str) -> Flow[models.StatusResu
     Raises:
         NotFoundError: no such model, or no such job of it.
     """
-    artefact = operations.ARTEFACTS.get(job)
     status = yield from status_of(session, model_id, job)
-    if artefact is None or status.job == job or status.status != COMPLETED:
+    return status if status.job == job else (yield from as_its_artefact_tells(session, model_id, job, status))
+
+
+def as_its_artefact_tells(
+    session: Session, model_id: str, job: str, status: models.StatusResult
+) -> Flow[models.StatusResult]:
+    """Where a job stands whose model has one ``status`` for all, once that says that none is under way.
+
+    Raises:
+        NotFoundError, ConflictError: there is no such artefact.
+    """
+    artefact = operations.ARTEFACTS.get(job)
+    if artefact is None or status.status != COMPLETED:
         return status
     answer = yield from answer_of(session, artefact, model_id=model_id)
-    shown = _shown_status(answer)
-    return models.StatusResult(model_id=model_id, job=job, status=shown)
+    return models.StatusResult(model_id=model_id, job=job, status=_shown_status(answer))
 
 
 def _shown_status(answer: Answer) -> str:

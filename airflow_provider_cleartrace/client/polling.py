@@ -28,7 +28,8 @@ from airflow_provider_cleartrace.client.retry import MAX_RETRY_AFTER, Backoff, r
 COMPLETED = "completed"
 FAILED = "failed"
 PENDING = "pending"
-UNFINISHED = frozenset({PENDING, "running"})
+RUNNING = "running"
+UNFINISHED = frozenset({PENDING, RUNNING})
 
 
 MISSING_GRACE = 60.0

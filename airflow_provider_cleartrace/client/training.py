@@ -10,9 +10,10 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.operations import Operation
 from airflow_provider_cleartrace.client import frames
 from airflow_provider_cleartrace.client.exchange import Flow
-from airflow_provider_cleartrace.client.jobs import submit, wait_for
+from airflow_provider_cleartrace.client.jobs import wait_for
 from airflow_provider_cleartrace.client.polling import COMPLETED
 from airflow_provider_cleartrace.client.session import Session, build_body
+from airflow_provider_cleartrace.client.submitting import submit
 
 
 def _train(

@@ -22,17 +22,14 @@ from airflow_provider_cleartrace.assets.files import file_uri
 from airflow_provider_cleartrace.client.frames import is_frame
 from airflow_provider_cleartrace.decorators.frames import write_frame
 from airflow_provider_cleartrace.operators.submission import JobRequest
-from airflow_provider_cleartrace.operators.training import (
-    ClearTraceDistillOperator,
-    ClearTraceFitOperator,
-    _TrainingOperator,
-)
+from airflow_provider_cleartrace.operators.training import ClearTraceDistillOperator, ClearTraceFitOperator
+from airflow_provider_cleartrace.operators.training_job import TrainingOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
 
-class _DataFromFunction(_TrainingOperator):
+class _DataFromFunction(TrainingOperator):
     """A training whose data, and other arguments, a function returns.
 
     The function is called when the task needs to know what to ask for: at the start of each try. A task that
@@ -137,12 +134,12 @@ class _FitDecoratedOperator(_DataFromFunction, DecoratedOperator, ClearTraceFitO
     def __init__(self, *, target: str | None = None, **kwargs: Any) -> None:
         super().__init__(target=target, **kwargs)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         if not self.target:
             raise ValidationError(
                 f"{self.task_id}: give the target, in the decorator or in the returned dict"
             )
-        super()._check()
+        super().check()
 
 
 class _DistillDecoratedOperator(_DataFromFunction, DecoratedOperator, ClearTraceDistillOperator):

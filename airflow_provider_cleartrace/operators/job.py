@@ -18,16 +18,16 @@ from airflow_provider_cleartrace.client.polling import MAY_RUN, PENDING, Ended, 
 from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.operators.arguments import check_seconds
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.gate import GatedClient
+from airflow_provider_cleartrace.operators.gate import in_naps
+from airflow_provider_cleartrace.operators.record import forget_submission
+from airflow_provider_cleartrace.operators.steps import Step
 from airflow_provider_cleartrace.operators.submission import (
     CANCELLED,
     Found,
     JobRequest,
     OnExisting,
-    Step,
     Submission,
     end_job,
-    forget_submission,
 )
 from airflow_provider_cleartrace.triggers.deferral import (
     backstop_of,
@@ -101,8 +101,8 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
     def request(self) -> JobRequest:
         """What the task asks for; refuses what cannot work before the service hears of it."""
 
-    def bring(self, client: ClearTrace, model_id: str) -> None:
-        """Upload what the job works on."""
+    def bring(self, client: ClearTrace, model_id: str, receipt: Mapping[str, Any]) -> None:
+        """Upload what the job works on; ``receipt`` is that of the request."""
 
     @abc.abstractmethod
     def submit(self, client: ClearTrace, model_id: str) -> JobResult:
@@ -150,21 +150,25 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         self._works_on(context, client, model_id)
         check_travels(self._trigger(context, client, model_id, receipt))
         if step is Step.SUBMIT:
-            gated = GatedClient(client, functools.partial(self._before_submit, model_id))
             step = submission.submit(
-                model_id, functools.partial(self.bring, client), functools.partial(self.submit, gated)
+                model_id,
+                bring=functools.partial(self.bring, client, receipt=receipt),
+                submit=self.submit,
+                before_submit=self._before_submit,
             )
         if step is Step.TAKE:
             return self._finish(context, client, model_id, Ended(Ending.COMPLETED), receipt)
         self._running = model_id
-        if self._killed:
-            raise AirflowException(f"killed; {self.job} of model {model_id!r}: {self._end(client, model_id)}")
+        self._go_on(client, model_id)
         unstarted = UNSTARTED_LIMIT if step is Step.WAIT_IN_DOUBT else None
         trigger = self._trigger(context, client, model_id, receipt, unstarted)
         if self.deferrable:
             self._running = None  # from here on the trigger looks after the job
             self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop_of(trigger))
-        ended = client.run(trigger.wait(client.session.settings))
+        go_on = functools.partial(self._go_on, client, model_id)
+        ended = client.run(in_naps(trigger.wait(client.session.settings), go_on))
+        if ended.ending is not Ending.COMPLETED:
+            go_on()
         return self._finish(context, client, model_id, ended, receipt)
 
     def _trigger(
@@ -200,6 +204,11 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
             self._running = None
             raise AirflowException(f"killed before {self.job} of model {model_id!r} was submitted")
 
+    def _go_on(self, client: ClearTrace, model_id: str) -> None:
+        """Let the task wait for its job, unless it is killed."""
+        if self._killed:
+            raise AirflowException(f"killed; {self.job} of model {model_id!r}: {self._end(client, model_id)}")
+
     def _take_up(
         self, context: Context, client: ClearTrace, model_id: str, ended: Ended, receipt: Mapping[str, Any]
     ) -> dict[str, Any]:
@@ -214,7 +223,10 @@ class ClearTraceJobOperator(ClearTraceOperator, abc.ABC):
         if step is Step.SUBMIT:
             self._running = None
             self.log.warning("%s of model %s was never submitted: submitting", self.job, model_id)
-        submission = self._submission(context, client, self.request())
+        request = self.request()
+        submission = self._submission(context, client, request)
+        # What the wait began with counts: it is what the model id stands for.
+        receipt = {**request.receipt, **receipt}
         return self._pursue(context, client, submission, Found(model_id, step), receipt)
 
     def _finish(

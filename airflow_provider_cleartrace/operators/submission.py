@@ -11,21 +11,29 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_cleartrace.api.errors import NotFoundError, OuterProductError, ValidationError
+from airflow_provider_cleartrace.api.errors import OuterProductError, SubmitInDoubtError, ValidationError
 from airflow_provider_cleartrace.api.models import JobResult, StatusResult
 from airflow_provider_cleartrace.api.operations import ARTEFACTS
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.client.jobs import cancel_soon, job_known, observe
-from airflow_provider_cleartrace.client.polling import COMPLETED, FAILED, PENDING, UNFINISHED
+from airflow_provider_cleartrace.client.jobs import cancel_soon
+from airflow_provider_cleartrace.client.polling import COMPLETED, FAILED, PENDING
+from airflow_provider_cleartrace.client.retry import provably_without_effect
+from airflow_provider_cleartrace.client.submitting import job_known
+from airflow_provider_cleartrace.operators.gate import GatedClient
 from airflow_provider_cleartrace.operators.identity import Series, derived_model_id, digest_of
-from airflow_provider_cleartrace.task_state import TaskState
+from airflow_provider_cleartrace.operators.record import Stage, SubmissionRecord
+from airflow_provider_cleartrace.operators.steps import Holder, Past, Step, step_for
 
 log = logging.getLogger(__name__)
 
 CANCELLED = "it was cancelled"
 
-STATE_KEY = "cleartrace_submission"
-"""The entry of the task state store in which the submit is remembered."""
+
+_REMEMBERED = {
+    Stage.UPLOADING: Past.UNTOUCHED,
+    Stage.SUBMITTING: Past.BEGUN,
+    Stage.SUBMITTED: Past.SUBMITTED,
+}
 
 
 class OnExisting(enum.StrEnum):
@@ -42,24 +50,6 @@ class OnExisting(enum.StrEnum):
             return cls(value)
         except ValueError:
             raise ValidationError(f"on_existing must be one of {', '.join(cls)}, not {value!r}") from None
-
-
-class Stage(enum.StrEnum):
-    """How far a try is known to have come with the submit of a job."""
-
-    UPLOADING = "uploading"
-    SUBMITTING = "submitting"
-    SUBMITTED = "submitted"
-
-
-class Step(enum.Enum):
-    """What a task has to do for its job."""
-
-    SUBMIT = enum.auto()
-    WAIT = enum.auto()
-    WAIT_IN_DOUBT = enum.auto()
-    """The service says "pending" and not of what: it may be of the upload alone."""
-    TAKE = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +100,27 @@ class Submission:
         self._request = request
         self._on_existing = on_existing
         self._series = Series.of(context, retries)
-        self._state = TaskState(context, STATE_KEY)
         self._is_analysis = request.job in ARTEFACTS
         self._is_derived = request.model_id is None
         self._spans_clears = self._is_derived and on_existing is OnExisting.REUSE
+        self._record = SubmissionRecord(
+            context,
+            digest_of({"job": request.job, "fingerprint": request.fingerprint}),
+            None if self._spans_clears else self._series.number,
+        )
 
     def find(self) -> Found:
         """The job of this request, wherever an earlier try has left it.
 
         Raises:
-            AirflowFailException: there is one from before and ``on_existing`` is ``"fail"``. A retry would
-                take it for its own, so there is none.
+            AirflowFailException: there is one from before and ``on_existing`` is ``"fail"``; or it is in
+                doubt whether there is one. A retry would take it for its own, or pay twice, so there is none.
         """
         model_id, known = self._own()
-        stage = self._stage(model_id)
-        step = self._step(known, stage)
+        stage = self._record.stage(model_id)
+        step = step_for(self._holder(), known, self._past(stage))
+        if step is Step.REFUSE:
+            raise self._refusal(model_id, "the submit of an earlier try had no answer")
         if self._on_existing is not OnExisting.REUSE:
             for earlier_id, earlier in self._earlier(model_id, known, stage, step):
                 self._supersede(earlier_id, earlier)
@@ -133,13 +129,43 @@ class Submission:
             log.info("%s of model %s is %s: not submitted", self._request.job, model_id, known.status)
         return Found(model_id, step)
 
-    def submit(self, model_id: str, bring: Callable[[str], None], submit: Callable[[str], JobResult]) -> Step:
-        """Upload and submit, and record how far it has come; a server may have had the result already."""
-        self._state.set(self._record(model_id) | {"stage": Stage.UPLOADING})
+    def submit(
+        self,
+        model_id: str,
+        *,
+        bring: Callable[[str], None],
+        submit: Callable[[ClearTrace, str], JobResult],
+        before_submit: Callable[[str], None],
+    ) -> Step:
+        """Upload and submit, and remember how far it has come; a server may have had the result already.
+
+        Args:
+            model_id: The model.
+            bring: Uploads what the job works on.
+            submit: Starts the job with the client that it is given.
+            before_submit: Called right before the job is asked for, and may raise.
+
+        Raises:
+            AirflowFailException: it is in doubt whether the job was started, and no retry would know better.
+        """
+
+        def sends() -> None:
+            before_submit(model_id)
+            self._record.note(model_id, Stage.SUBMITTING)
+
+        self._record.note(model_id, Stage.UPLOADING)
         bring(model_id)
-        self._state.set(self._record(model_id) | {"stage": Stage.SUBMITTING})
-        submitted = submit(model_id)
-        self._state.set(self._record(model_id) | {"stage": Stage.SUBMITTED})
+        try:
+            submitted = submit(GatedClient(self._client, sends), model_id)
+        except SubmitInDoubtError as doubt:
+            if self._retry_knows(model_id):
+                raise
+            raise self._refusal(model_id, f"its submit had no answer ({doubt.reason})") from doubt
+        except OuterProductError as error:
+            if provably_without_effect(error) or not error.transient:
+                self._record.note(model_id, Stage.UPLOADING)
+            raise
+        self._record.note(model_id, Stage.SUBMITTED)
         log.info("submitted %s of model %s", self._request.job, model_id)
         return Step.TAKE if submitted.status == COMPLETED else Step.WAIT
 
@@ -162,36 +188,27 @@ class Submission:
 
     def _look(self, model_id: str) -> StatusResult | None:
         """What the service knows of the job; None where it knows none."""
-        session, job = self._client.session, self._request.job
-        known = self._client.run(job_known(session, model_id, job))
-        if known is None or known.job is not None or not self._is_analysis:
-            return known
-        # The word is the model's; of this job its artefact tells, once no job is under way.
-        try:
-            return self._client.run(observe(session, model_id, job))
-        except NotFoundError:
-            return None
+        return self._client.run(job_known(self._client.session, model_id, self._request.job))
 
-    def _step(self, known: StatusResult | None, stage: Stage | None) -> Step:
-        """What is to be done about the job that the service knows under the model id."""
-        if known is None or known.status == FAILED:
-            return Step.SUBMIT
+    def _holder(self) -> Holder:
+        """Whose work can lie under the model id."""
         # With "fail", the first try has made sure that nothing was there.
         made_sure = self._on_existing is OnExisting.FAIL and not self._series.first_try
-        is_own = self._is_derived or stage is Stage.SUBMITTED or made_sure
-        if self._is_analysis and not is_own:
-            begun = stage is Stage.SUBMITTING and known.status in UNFINISHED
-            return Step.WAIT if begun else Step.SUBMIT
-        if known.status == COMPLETED:
-            return Step.TAKE if is_own else Step.SUBMIT
-        if known.status == PENDING and known.job is None and stage is not Stage.SUBMITTED:
-            untouched = stage is Stage.UPLOADING or (stage is None and self._is_first_try())
-            return Step.SUBMIT if untouched else Step.WAIT_IN_DOUBT
-        return Step.WAIT
+        if self._is_derived or made_sure:
+            return Holder.REQUEST
+        return Holder.MODEL if self._is_analysis else Holder.AUTHOR
 
-    def _is_first_try(self) -> bool:
-        """Whether no try before this one can have submitted under the model id."""
-        return self._series.first_try and not (self._spans_clears and self._series.number)
+    def _past(self, stage: Stage | None) -> Past:
+        """How far the tries before this one are known to have come."""
+        if stage is not None:
+            return _REMEMBERED[stage]
+        is_first = self._series.first_try and not (self._spans_clears and self._series.number)
+        return Past.UNTOUCHED if is_first else Past.UNKNOWN
+
+    def _retry_knows(self, model_id: str) -> bool:
+        """Whether a retry will know this try's job, or at least that there may be one."""
+        is_ours_alone = self._is_derived or self._on_existing is OnExisting.FAIL
+        return is_ours_alone or self._record.stage(model_id) is not None
 
     def _earlier(
         self, model_id: str, known: StatusResult | None, stage: Stage | None, step: Step
@@ -223,16 +240,12 @@ class Submission:
             return
         log.info("%s from before: %s", about, end_job(self._client, model_id, self._request.job))
 
-    def _stage(self, model_id: str) -> Stage | None:
-        """How far an earlier try came with this very request; None where that is not known."""
-        record = self._state.get()
-        stage = record.pop("stage", None)
-        return Stage(stage) if record == self._record(model_id) and stage in list(Stage) else None
-
-    def _record(self, model_id: str) -> dict[str, Any]:
-        asked = {"job": self._request.job, "fingerprint": self._request.fingerprint}
-        series = None if self._spans_clears else self._series.number
-        return {"model_id": model_id, "request": digest_of(asked), "series": series}
+    def _refusal(self, model_id: str, why: str) -> AirflowFailException:
+        page = self._client.session.settings.model_url(model_id)
+        return AirflowFailException(
+            f"ClearTrace {self._request.job} of model {model_id!r} may have been started: {why}, "
+            f"and the service cannot tell. Clear the task if there is no such job; see {page}"
+        )
 
 
 def end_job(client: ClearTrace, model_id: str, job: str) -> str:
@@ -242,8 +255,3 @@ def end_job(client: ClearTrace, model_id: str, job: str) -> str:
     except OuterProductError as error:
         return f"it could not be cancelled and may still run ({error})"
     return CANCELLED if stopped else "the service cannot cancel it: it runs on"
-
-
-def forget_submission(context: Any) -> None:
-    """Remove the record of a submit whose result is safe."""
-    TaskState(context, STATE_KEY).delete()

@@ -3,52 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import JobResult
 from airflow_provider_cleartrace.client import ClearTrace
-from airflow_provider_cleartrace.client.uploads import (
-    check_size,
-    format_of,
-    upload_open_file,
-    upload_received,
-)
+from airflow_provider_cleartrace.client.uploads import check_size, format_of, upload_received
 from airflow_provider_cleartrace.hooks.teacher import Teacher, teacher_from_connection
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.identity import derived_model_id
-from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
-from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.operators.submission import JobRequest
-from airflow_provider_cleartrace.storage.digests import DigestedFile
-from airflow_provider_cleartrace.storage.locations import Location
+from airflow_provider_cleartrace.operators.training_job import TrainingOperator, upload
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-RESERVED = frozenset(
-    {"data", "feature_fields", "feature_schema", "labels", "model_id", "predict_headers", "predict_url"}
-    | {"target", "wait"}
-)
-"""What has a parameter of its own, or no place in a task, and so none in ``config``."""
-
-
-def _upload(client: ClearTrace, location: Location, model_id: str) -> str:
-    """Send a file; returns the SHA-256 of what was sent."""
-    with location.open() as opened:
-        file = DigestedFile(opened)
-        client.run(
-            upload_open_file(
-                client.session,
-                file,  # type: ignore[arg-type]  # what an upload needs of a file
-                location.size(),
-                format_of(location.name),
-                what=location.uri,
-                model_id=model_id,
-            )
-        )
-        return file.sha256
 
 
 class ClearTraceUploadOperator(ClearTraceOperator):
@@ -83,7 +51,7 @@ class ClearTraceUploadOperator(ClearTraceOperator):
             # A derived id holds the fingerprint: what was received under it are these bytes.
             there = not self.model_id and client.run(upload_received(client.session, model_id))
             if not there:
-                sha256 = _upload(client, location, model_id)
+                sha256 = upload(client, location, model_id, fingerprint)
             self._works_on(context, client, model_id)
         verb = "found" if there else "uploaded"
         self.log.info("%s %s (%d bytes) for model %s", verb, location.uri, size, model_id)
@@ -99,92 +67,7 @@ class ClearTraceUploadOperator(ClearTraceOperator):
         )
 
 
-class _TrainingOperator(ClearTraceJobOperator):
-    """What fitting and distilling share: where the data is, which model it makes, what that model is like."""
-
-    makes_model = True
-
-    def __init__(
-        self,
-        *,
-        data: str | None = None,
-        model_id: str | None = None,
-        target: str | None = None,
-        feature_fields: Sequence[str] | None = None,
-        feature_schema: Mapping[str, Any] | None = None,
-        config: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.data = data
-        self.model_id = model_id
-        self.target = target
-        self.feature_fields = feature_fields
-        self.feature_schema = feature_schema
-        self.config = config
-
-    def _shape(self) -> dict[str, Any]:
-        """What shapes the model besides the data (JSON, no secrets)."""
-        return {
-            "job": self.job,
-            "target": self.target,
-            "feature_fields": list(self.feature_fields) if self.feature_fields else None,
-            "feature_schema": self.feature_schema,
-            "config": self.config,
-        }
-
-    def _check(self) -> None:
-        """Refuse what cannot work before anything is uploaded or paid for."""
-        if not self.data and not self.model_id:
-            raise ValidationError(f"{self.task_id}: give data to upload, or the model_id of an upload")
-        if clash := RESERVED & set(self.config or {}):
-            raise ValidationError(f"{self.task_id}: config must not hold {', '.join(sorted(clash))}")
-        if self.data:
-            format_of(self.data)
-
-    def request(self) -> JobRequest:
-        """A model of this shape, trained on this data."""
-        self._check()
-        receipt: dict[str, Any] = {}
-        if self.data:
-            location = self.locate(self.data)
-            receipt = {
-                "data": location.uri,
-                "bytes": location.size(),
-                "fingerprint": location.fingerprint(),
-            }
-        return JobRequest(
-            job=self.job,
-            fingerprint=self._shape() | {"data": receipt.get("fingerprint")},
-            model_id=self.model_id or None,
-            receipt=receipt,
-        )
-
-    def bring(self, client: ClearTrace, model_id: str) -> None:
-        """Upload the data, where there is any."""
-        if self.data:
-            _upload(client, self.locate(self.data), model_id)
-
-    def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
-        """The trained model in figures, as its schema tells them."""
-        schema = client.get_schema()
-        told = schema.model_extra or {}
-        metrics = told.get("metrics") or {}
-        return {
-            "target": schema.target,
-            "task": told.get("task"),
-            "n_features": len(schema.feature_names),
-            "feature_names": schema.feature_names[:LISTED],
-            "fidelity": told.get("fidelity"),
-            **{
-                f"metric_{name}": value
-                for name, value in metrics.items()
-                if isinstance(value, int | float | str)
-            },
-        }
-
-
-class ClearTraceFitOperator(_TrainingOperator):
+class ClearTraceFitOperator(TrainingOperator):
     """Trains a model on labelled data.
 
     Returns a manifest with ``model_id``, ``target``, ``task``, ``n_features``, the held-out ``metric_*`` that
@@ -227,7 +110,7 @@ class ClearTraceFitOperator(_TrainingOperator):
         )
 
 
-class ClearTraceDistillOperator(_TrainingOperator):
+class ClearTraceDistillOperator(TrainingOperator):
     """Distils a black-box model into an explainable student by asking its predict endpoint.
 
     Returns the manifest of :class:`ClearTraceFitOperator`, with the student's ``fidelity``.
@@ -268,13 +151,15 @@ class ClearTraceDistillOperator(_TrainingOperator):
             return None
         return teacher_from_connection(self.hook.get_connection(self.predict_conn_id))
 
-    def _check(self) -> None:
-        super()._check()
+    def check(self) -> None:
+        """Refuse what cannot work, a teacher without an address included."""
+        super().check()
         if not self.predict_url and self._teacher is None:
             raise ValidationError(f"{self.task_id}: give predict_url or predict_conn_id")
 
-    def _shape(self) -> dict[str, Any]:
-        return super()._shape() | {"teacher": self.predict_url or self.predict_conn_id}
+    def shape(self) -> dict[str, Any]:
+        """What shapes the model, the teacher included, but not its credentials."""
+        return super().shape() | {"teacher": self.predict_url or self.predict_conn_id}
 
     def submit(self, client: ClearTrace, model_id: str) -> JobResult:
         """Start the distillation; the endpoint's credentials travel in the request alone."""

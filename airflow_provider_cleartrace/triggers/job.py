@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
@@ -17,7 +18,7 @@ from airflow_provider_cleartrace.api.errors import OuterProductError, Validation
 from airflow_provider_cleartrace.api.models import StatusResult
 from airflow_provider_cleartrace.client.async_driver import AsyncDriver
 from airflow_provider_cleartrace.client.exchange import Flow
-from airflow_provider_cleartrace.client.jobs import cancel_soon, wait_until_ended
+from airflow_provider_cleartrace.client.jobs import SHORTEST_LOOK, cancel_soon, wait_until_ended
 from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
 from airflow_provider_cleartrace.client.retry import Backoff
 from airflow_provider_cleartrace.client.session import Session
@@ -31,7 +32,10 @@ START_SPREAD = 1.0
 
 
 LOOKUP_PATIENCE = 120.0
-"""Seconds for which a connection that cannot be read is asked for again."""
+"""Seconds for which a connection that cannot be read, or is not given, is asked for again."""
+
+LAST_LOOK = 2 * SHORTEST_LOOK
+"""Seconds after its deadline at which a wait ends, whatever hangs: the last look begins at the deadline."""
 
 LOOKUP_BACKOFF = Backoff(first=1.0, factor=2.0, cap=30.0)
 
@@ -122,12 +126,7 @@ class ClearTraceJobTrigger(BaseTrigger):
         spread = min(START_SPREAD, self.poll_interval)
         await asyncio.sleep(random.uniform(0, spread))  # noqa: S311  (spreads load, no secret)
         async with borrow(self.cleartrace_conn_id) as shared:
-            try:
-                settings, transport = await self._connected(shared)
-            except Exception as error:
-                ended = self._unconnected(error)
-            else:
-                ended = await transport.run(self.wait(settings))
+            ended = await self._end_of_wait(shared)
         yield TriggerEvent(
             {
                 "model_id": self.model_id,
@@ -205,20 +204,34 @@ class ClearTraceJobTrigger(BaseTrigger):
             on_look=StatusLog(self.model_id, self.job),
         )
 
+    async def _end_of_wait(self, shared: SharedClient) -> Ended:
+        """Wait, and no longer than until the deadline, whatever it is that hangs."""
+        left = None if self.deadline is None else max(self.deadline - time.time(), 0.0) + LAST_LOOK
+        try:
+            async with asyncio.timeout(left):
+                try:
+                    settings, transport = await self._connected(shared)
+                except Exception as error:
+                    return self._unconnected(error)
+                return await transport.run(self.wait(settings))
+        except TimeoutError:
+            return Ended(Ending.TIMEOUT, "the last look had no answer", time.time() - self.started)
+
     async def _connected(self, shared: SharedClient) -> tuple[Settings, AsyncDriver]:
         """The connection, which a secrets backend may fail to give for a while."""
-        begun = time.monotonic()
-        for attempt in itertools.count():
-            try:
-                return await shared.ready()
-            except ValidationError:
-                raise  # a field that cannot be read stays so
-            except Exception as error:
-                if time.monotonic() - begun >= LOOKUP_PATIENCE:
-                    raise
-                log.warning("connection %s: %s", self.cleartrace_conn_id, type(error).__name__)
-            await asyncio.sleep(LOOKUP_BACKOFF.delay(attempt))
-        raise AssertionError("unreachable: attempts do not end")
+        failure: Exception = TimeoutError()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOKUP_PATIENCE):
+                for attempt in itertools.count():
+                    try:
+                        return await shared.ready()
+                    except ValidationError:
+                        raise  # a field that cannot be read stays so
+                    except Exception as error:
+                        failure = error
+                        log.warning("connection %s: %s", self.cleartrace_conn_id, type(error).__name__)
+                    await asyncio.sleep(LOOKUP_BACKOFF.delay(attempt))
+        raise failure
 
     def _unconnected(self, error: Exception) -> Ended:
         # Only our own words: a secrets backend's error may hold a secret.

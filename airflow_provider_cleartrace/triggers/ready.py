@@ -117,10 +117,11 @@ class ClearTraceModelReadyTrigger(BaseEventTrigger):
                     continue
                 completions.begin(model_ids)
                 fired = False
-                async for status in watch.changes(model_ids, look, shared):
-                    if completions.is_news(status):
-                        fired = True
-                        yield TriggerEvent(await self._payload(shared, status))
+                async with contextlib.aclosing(watch.changes(model_ids, look, shared)) as changes:
+                    async for status in changes:
+                        if completions.is_news(status):
+                            fired = True
+                            yield TriggerEvent(await self._payload(shared, status))
                 if completions.marks != marks and await self._remember(completions.marks, fired=fired):
                     marks = dict(completions.marks)
 

@@ -19,6 +19,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_cleartrace.client import submitting
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator
 from airflow_provider_cleartrace.sensors.job import ClearTraceJobSensor
 from tests.integration.airflow_tasks import context, fire, through_json
@@ -34,6 +35,9 @@ PUT = "PUT /uploads"
 LOOK = "GET /v1/models/{model_id}/status"
 CANCEL = "DELETE /v1/models/{model_id}/job"
 SCHEMA = "GET /v1/models/{model_id}/schema"
+
+VISIBLE_WITHIN = 1.0
+"""Seconds within which the proxy's service shows what a submit has brought about."""
 
 POKE_INTERVAL = 0.1
 
@@ -229,6 +233,7 @@ def scene(
     """Set a scene without faults."""
     clock = Clock()
     patch.setattr(time, "time", clock)
+    patch.setattr(submitting, "VISIBLE_WITHIN", VISIBLE_WITHIN)
     with fault_proxy(server.base_url, server.api_key, KEYS[0]) as proxy:
         set_up = Scene(server, proxy, clock, data, trained, patch, waits_only=waits_only)
         set_up.connect(KEYS[0])

@@ -84,6 +84,11 @@ def burst(s: Scene) -> None:
         s.break_exchanges(LOOK, answered(code), place)
 
 
+def lost_and_not_visible(s: Scene) -> None:
+    s.break_exchanges(SUBMIT, answer_lost)
+    s.break_exchanges(LOOK, answered(404), last=2)
+
+
 def lasting(s: Scene, hours: float, answer: Any) -> None:
     """Every look is answered so, and between two of them hours pass."""
     s.break_exchanges(LOOK, meanwhile(lambda: s.clock.forward(hours * HOUR), answer), last=FOREVER)
@@ -101,6 +106,7 @@ def gateway_page(exchange: Exchange) -> None:
 
 SUBMITTING = [
     Row("the submit's answer is lost", lambda s: s.break_exchanges(SUBMIT, answer_lost)),
+    Row("the submit's answer is lost, and the job is visible only later", lost_and_not_visible),
     Row("the submit is reset on its way", lambda s: s.break_exchanges(SUBMIT, reset)),
     Row("the submit's answer is cut", lambda s: s.break_exchanges(SUBMIT, answer_cut)),
     Row("the submit's answer is half a JSON", lambda s: s.break_exchanges(SUBMIT, answer_halved)),

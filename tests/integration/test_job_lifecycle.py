@@ -19,18 +19,19 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_cleartrace.api.errors import (
-    JobFailedError,
+    AuthenticationError,
     JobStalledError,
     ServerError,
+    SubmitInDoubtError,
     ValidationError,
 )
-from airflow_provider_cleartrace.client import ClearTrace, jobs
+from airflow_provider_cleartrace.client import ClearTrace, jobs, submitting
 from airflow_provider_cleartrace.operators import job as lifecycle
 from airflow_provider_cleartrace.operators.analysis import (
     ClearTraceNarrativeOperator,
     ClearTraceSegmentOperator,
 )
-from airflow_provider_cleartrace.operators.submission import STATE_KEY
+from airflow_provider_cleartrace.operators.record import STATE_KEY
 from airflow_provider_cleartrace.operators.training import (
     ClearTraceDistillOperator,
     ClearTraceFitOperator,
@@ -47,6 +48,7 @@ from tests.integration.fault_proxy import (
     fault_proxy,
     meanwhile,
     passed_on,
+    reset,
 )
 from tests.integration.local_server import LocalServer
 
@@ -309,6 +311,67 @@ class TestAnAnalysis:
             Task(build).attempt()
 
 
+class TestASubmitInDoubt:
+    """Its answer is lost, and the service has one status for each model: nothing tells whether it began."""
+
+    SEGMENT = "POST /v1/models/{model_id}/segments"
+
+    @pytest.fixture(autouse=True)
+    def hosted(self, service: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+        service.rules.append(always(nameless()))
+        monkeypatch.setattr(submitting, "VISIBLE_WITHIN", 0.0)
+
+    @pytest.fixture(params=["fit", "segment"])
+    def asked(self, request: pytest.FixtureRequest, named: str) -> tuple[str, Callable[[], Any]]:
+        """The second job of its kind on a model: the endpoint of its submit, and the task."""
+        Task(lambda: fit(model_id=named)).attempt()
+        if request.param == "fit":
+            return FIT, lambda: fit(model_id=named, config=FAST | {"random_state": 7})
+
+        def segment(**arguments: Any) -> ClearTraceSegmentOperator:
+            return ClearTraceSegmentOperator(
+                task_id="s", model_id=named, max_clusters=4, n_search_steps=2, **arguments
+            )
+
+        Task(segment).attempt()
+        return self.SEGMENT, lambda: segment(kpi_field="other")
+
+    def test_is_told_and_not_repeated_by_a_retry_and_a_clear_submits(
+        self, service: FaultProxy, asked: tuple[str, Callable[[], Any]]
+    ) -> None:
+        endpoint, build = asked
+        service.rules.append(Rule(endpoint, answered(504)))
+        sent = service.passed[endpoint]
+        task = Task(build, Store())
+
+        with pytest.raises(SubmitInDoubtError, match="may have been started"):
+            task.attempt()
+        with pytest.raises(AirflowFailException, match="Clear the task if there is no such job; see http"):
+            task.attempt()
+        assert service.passed[endpoint] == sent
+        task.clear()
+        assert task.attempt()["job"] in endpoint
+        assert service.passed[endpoint] == sent + 1
+
+    def test_is_not_retried_where_nothing_is_remembered(
+        self, service: FaultProxy, asked: tuple[str, Callable[[], Any]]
+    ) -> None:
+        endpoint, build = asked
+        service.rules.append(Rule(endpoint, reset))
+        with pytest.raises(AirflowFailException, match=r"may have been started: .* \(.*no answer from"):
+            Task(build).attempt()
+
+    def test_is_retried_after_a_refusal(
+        self, service: FaultProxy, asked: tuple[str, Callable[[], Any]]
+    ) -> None:
+        endpoint, build = asked
+        service.rules.append(Rule(endpoint, answered(403)))
+        task = Task(build, Store())
+        with pytest.raises(AuthenticationError):
+            task.attempt()
+        assert task.attempt()["job"] in endpoint
+
+
 class TestPendingOfAnUnnamedJob:
     """The hosted service may say "pending" of an upload alone."""
 
@@ -492,9 +555,18 @@ class TestAKill:
     ) -> None:
         operator = fit(model_id=named, config=LONG, timeout=60)
         service.rules.append(Rule(STATUS, meanwhile(operator.on_kill), after=FIT))
-        with pytest.raises(JobFailedError):
+        with pytest.raises(AirflowException, match=f"killed; fit of model '{named}': it was cancelled"):
             operator.execute(context())
         assert (service.passed[FIT], service.passed[CANCEL]) == (1, 1)
+
+    def test_ends_the_wait_for_a_job_that_is_left_running(
+        self, service: FaultProxy, named: str, local_server: LocalServer
+    ) -> None:
+        operator = fit(model_id=named, config=LONG, timeout=60, poll_interval=30, cancel_on_kill=False)
+        service.rules.append(Rule(STATUS, meanwhile(operator.on_kill), after=FIT))
+        with pytest.raises(AirflowException, match=r"killed; .* it may still run"):
+            operator.execute(context())
+        assert status_of(local_server, named) in {"pending", "running"}
 
     def test_after_the_task_was_deferred_leaves_the_job_to_the_trigger(
         self, service: FaultProxy, named: str
@@ -531,9 +603,10 @@ class TestAKill:
                 ended.load(named).cancel()
 
         service.rules.append(Rule(STATUS, meanwhile(kill), after=FIT))
-        with pytest.raises(JobFailedError):
+        with pytest.raises(AirflowException, match="killed"):
             operator.execute(context())
-        assert len(service.times[CANCEL]) == 1 + jobs.CANCEL_RETRIES + 1
+        # Those of the kill, that of the test, and that of the task when it ends.
+        assert len(service.times[CANCEL]) == 1 + jobs.CANCEL_RETRIES + 1 + 1
         assert service.trickled_out == 0
 
 

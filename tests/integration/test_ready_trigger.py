@@ -20,12 +20,17 @@ import pytest
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.triggers import ready
 from airflow_provider_cleartrace.triggers.ready import ClearTraceModelReadyTrigger
+from tests.integration.fault_proxy import Exchange, Rule, answered, fault_proxy, passed_on
 from tests.integration.local_server import LocalServer
 
 Step = Callable[[], object]
 
 RNG = np.random.default_rng(7)
 ROWS = pd.DataFrame({"a": RNG.normal(size=60), "b": RNG.normal(size=60)}).assign(y=lambda t: t.a - 2 * t.b)
+
+
+HANG_LIMIT = 60.0
+"""Seconds after which a look that hangs is taken to hold up the others."""
 
 
 def nothing() -> None:
@@ -270,6 +275,50 @@ class TestAServiceWithoutAList:
         (told,) = (record.getMessage() for record in caplog.records if record.levelno == logging.ERROR)
         assert f"no model can match '{model_id}*'" in told
         assert "list_models: HTTP 404" in told
+
+
+def test_a_model_that_cannot_be_looked_at_holds_up_no_other(
+    connection: LocalServer, monkeypatch: pytest.MonkeyPatch, model_id: str
+) -> None:
+    bad, good = f"{model_id}-bad", f"{model_id}-good"
+    fired_meanwhile, waited = threading.Event(), []
+
+    def hang(exchange: Exchange) -> None:
+        if bad not in exchange.target:
+            passed_on(exchange)
+            return
+        waited.append(fired_meanwhile.wait(HANG_LIMIT))
+        answered(500)(exchange)
+
+    with fault_proxy(connection.base_url, connection.api_key, "key") as proxy:
+        fields = {"host": proxy.url, "password": "key"}
+        monkeypatch.setenv("AIRFLOW_CONN_SHAKY", json.dumps({"conn_type": "cleartrace"} | fields))
+        proxy.rules.append(Rule("GET /v1/models/{model_id}/status", hang, last=float("inf")))
+        fit(connection, good)
+        with client(connection) as trained:
+            trained.load(good).segment(min_clusters=2, max_clusters=3, n_search_steps=2)
+        fit(
+            connection, good, seed=1
+        )  # the list shows the last job alone: for the segments each model is asked
+        fit(connection, bad)
+
+        async def first_two_looks() -> Any:
+            trigger = watch(f"{model_id}-*", job="segment", cleartrace_conn_id="shaky", include_existing=True)
+            async with contextlib.aclosing(trigger.run()) as events:
+                event = await anext(events)
+                fired_meanwhile.set()
+                await asyncio.to_thread(fit, connection, good, 2)
+                with client(connection) as trained:
+                    await asyncio.to_thread(
+                        trained.load(good).segment, min_clusters=2, max_clusters=4, n_search_steps=2
+                    )
+                return event.payload, (await anext(events)).payload
+
+        first, second = asyncio.run(first_two_looks())
+
+    assert (first["model_id"], second["model_id"]) == (good, good)
+    assert first["job_id"] != second["job_id"]
+    assert waited[0]
 
 
 class Mender(logging.Handler):

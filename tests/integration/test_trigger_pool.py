@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from airflow_provider_cleartrace.client.exchange import pause
 from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.client.transport import AsyncTransport
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
+from airflow_provider_cleartrace.triggers import job
 from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
 
 CONN_ID = "pooled"
@@ -103,7 +105,7 @@ def test_two_hundred_waits_share_twenty_sockets_and_one_look_at_the_connection(
 
     async def wait_for_all() -> list[list[Any]]:
         async with service.running(monkeypatch):
-            return await asyncio.gather(*(events(trigger(f"m-{job}")) for job in range(200)))
+            return await asyncio.gather(*(events(trigger(f"m-{number}")) for number in range(200)))
 
     fired = asyncio.run(wait_for_all())
 
@@ -121,7 +123,7 @@ def test_two_hundred_lives_of_triggers_leave_no_file_open(monkeypatch: pytest.Mo
         counts = []
         async with service.running(monkeypatch):
             for generation in range(5):
-                names = [f"m-{generation}-{job}" for job in range(40)]
+                names = [f"m-{generation}-{number}" for number in range(40)]
                 tasks = [asyncio.create_task(events(trigger(name))) for name in names]
                 await until(lambda names=names: all(name in service.polls for name in names))
                 for task in tasks:
@@ -135,6 +137,40 @@ def test_two_hundred_lives_of_triggers_leave_no_file_open(monkeypatch: pytest.Mo
     counts = asyncio.run(lives())
 
     assert counts == counts[:1] * 5
+
+
+async def hangs(_: ClearTraceHook) -> Settings:
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+async def fails(_: ClearTraceHook) -> Settings:
+    raise RuntimeError("the secrets backend is away, canary")
+
+
+@pytest.mark.parametrize("lookup", [hangs, fails])
+def test_a_connection_that_cannot_be_had_does_not_outlast_the_deadline(
+    lookup: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClearTraceHook, "aget_settings", lookup)
+    monkeypatch.setattr(job, "LAST_LOOK", 0.2)
+    begun = time.time()
+    late = ClearTraceJobTrigger("m", "fit", CONN_ID, started=begun, deadline=begun, poll_interval=0.01)
+
+    (event,) = asyncio.run(events(late))
+
+    assert event.payload["ending"] == "timeout"
+    assert "canary" not in json.dumps(event.payload)
+
+
+def test_a_connection_that_is_never_given_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClearTraceHook, "aget_settings", hangs)
+    monkeypatch.setattr(job, "LOOKUP_PATIENCE", 0.2)
+
+    (event,) = asyncio.run(events(trigger("m")))
+
+    assert event.payload["ending"] == "refused"
+    assert event.payload["reason"] == f"the connection {CONN_ID!r} cannot be read: TimeoutError"
 
 
 def test_a_poll_goes_through_aiohttp_where_it_is_installed(

@@ -39,10 +39,14 @@ class Script:
                     step = flow.send(None)
                     continue
                 self.requests.append(step)
-                reply = self.answers.pop(0)
+                reply = self.reply(step)
                 step = flow.throw(reply) if isinstance(reply, TransportError) else flow.send(reply)
         except StopIteration as stop:
             return stop.value
+
+    def reply(self, request: Request) -> Answer | TransportError:
+        """What a request is answered with."""
+        return self.answers.pop(0)
 
     def sent(self) -> list[str]:
         return [f"{r.method} {r.url.removeprefix('http://cleartrace.test')}" for r in self.requests]

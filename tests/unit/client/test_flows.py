@@ -122,54 +122,6 @@ class TestRetries:
         assert run.slept[0] >= 9
 
 
-class TestSubmitOnce:
-    def test_a_lost_answer_under_a_server_s_id_is_not_repeated(self) -> None:
-        run = script(LOST)
-        with pytest.raises(TransportError):
-            run.run(fit(session(), FRAME, target="y", wait=False))
-        assert run.sent() == ["POST /v1/fit"]
-
-    def test_a_request_that_never_left_is_repeated(self) -> None:
-        run = script(UNSENT, answer(200, SUBMITTED))
-        run.run(fit(session(), FRAME, target="y", wait=False))
-        assert run.sent() == ["POST /v1/fit"] * 2
-
-    def test_a_lost_answer_under_a_chosen_id_finds_the_job_it_started(self) -> None:
-        run = script(answer(404, {}), LOST, answer(200, RUNNING))
-        result = run.run(fit(session(), FRAME, target="y", model_id="m", wait=False))
-        assert result.status == "running"
-        assert run.sent().count("POST /v1/fit") == 1
-
-    def test_a_submit_that_had_no_effect_is_repeated(self) -> None:
-        run = script(answer(404, {}), answer(503, {}), answer(404, {}), answer(200, SUBMITTED))
-        run.run(fit(session(), FRAME, target="y", model_id="m", wait=False))
-        assert run.sent().count("POST /v1/fit") == 2
-
-    @pytest.mark.parametrize("word", ["pending", "running"])
-    def test_a_word_that_was_there_before_proves_nothing(self, word: str) -> None:
-        unnamed = answer(200, {"model_id": "m", "status": word})
-        run = script(unnamed, LOST, unnamed)
-        with pytest.raises(TransportError):
-            run.run(fit(session(), FRAME, target="y", model_id="m", wait=False))
-        assert run.sent().count("POST /v1/fit") == 1
-
-    def test_the_job_before_is_not_taken_for_the_lost_one(self) -> None:
-        old = {"model_id": "m", "status": "completed", "job": "segment", "job_id": "1"}
-        new = old | {"status": "running", "job_id": "2"}
-        run = script(answer(200, old), LOST, answer(200, old), answer(200, SUBMITTED))
-        run.run(segment(attached(), wait=False))
-        assert run.sent().count("POST /v1/models/m/segments") == 2
-
-        run = script(answer(200, old), LOST, answer(200, new))
-        assert run.run(segment(attached(), wait=False)).job_id == "2"
-        assert run.sent().count("POST /v1/models/m/segments") == 1
-
-    def test_a_conflict_is_told(self) -> None:
-        run = script(answer(404, {}), answer(409, {"detail": "other work runs"}))
-        with pytest.raises(ConflictError, match="other work runs"):
-            run.run(fit(session(), FRAME, target="y", model_id="m", wait=False))
-
-
 class TestWaiting:
     def test_fit_waits_through_faults_and_remembers_its_model(self) -> None:
         known = session(poll_interval=0.01)
