@@ -13,6 +13,7 @@ from example_dags.demo.api import AirflowApiError
 from example_dags.demo.credit_risk_run import RunFailed, say, show_run
 from example_dags.demo.processes import ComponentFailed
 from example_dags.demo.results import MissingResult
+from example_dags.demo.scorer import running_scorer
 from example_dags.demo.stack import Stack, StackBusy, StackNotReady
 
 DAGS_FOLDER = Path(__file__).resolve().parents[1]
@@ -33,11 +34,21 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     _end_on_signals()
-    stack = Stack(arguments.folder / arguments.command, DAGS_FOLDER)
+    with running_scorer() as scorer:
+        stack = Stack(
+            arguments.folder / arguments.command,
+            DAGS_FOLDER,
+            cleartrace_flags=scorer.cleartrace_flags,
+            settings=scorer.settings,
+        )
+        return _use(stack, arguments.command)
+
+
+def _use(stack: Stack, command: str) -> int:
     say(f"Starting Airflow and ClearTrace Local; their logs are in {stack.logs}")
     try:
         with stack:
-            if arguments.command == "run":
+            if command == "run":
                 show_run(stack)
             else:
                 _keep_running(stack)
@@ -46,15 +57,16 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         say("\nStopped.")
-        return 0 if arguments.command == "up" else 128 + signal.SIGINT
+        return 0 if command == "up" else 128 + signal.SIGINT
     return 0
 
 
 def _keep_running(stack: Stack) -> None:
-    say(f"\n  Airflow         {stack.url}")
-    say(f"  user            {stack.user}")
-    say(f"  password        {stack.password}")
-    say(f"  ClearTrace API  {stack.cleartrace_url}/docs")
+    say(f"\n  Airflow           {stack.url}")
+    say(f"  user              {stack.user}")
+    say(f"  password          {stack.password}")
+    say(f"  ClearTrace Local  {stack.cleartrace_url}")
+    say(f"  API key           {stack.cleartrace_key}")
     say("\nCtrl-C stops everything.")
     while True:
         stack.check()
