@@ -13,6 +13,7 @@ from airflow_provider_cleartrace.operators.columns import text_columns
 from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.operators.submission import JobRequest
+from airflow_provider_cleartrace.operators.unchanged import check_unchanged
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.locations import Location
@@ -30,6 +31,7 @@ class _AnalysisOperator(ClearTraceJobOperator):
     """What segmentation and narrative share: a trained model, a data set, a file for the result."""
 
     output_extension: str
+    _fingerprint: str | None = None
 
     def __init__(
         self,
@@ -62,9 +64,16 @@ class _AnalysisOperator(ClearTraceJobOperator):
     def request(self) -> JobRequest:
         """The telling of this model on this data."""
         self._check()
-        data = self.locate(self.data).fingerprint() if self.data else None
-        shape = self._shape() | {"data": data, "filter": self.filter}
+        self._fingerprint = self.locate(self.data).fingerprint() if self.data else None
+        shape = self._shape() | {"data": self._fingerprint, "filter": self.filter}
         return JobRequest(job=self.job, fingerprint=shape, model_id=self.model_id)
+
+    def _read(self, **options: Any) -> pd.DataFrame:
+        """The wanted rows of ``data``, if it is what the task has asked about."""
+        location = self.locate(str(self.data))
+        frame = read_frame(location, where=self._where(), **options)
+        check_unchanged(location, self._fingerprint)
+        return frame
 
     def _output(self) -> Location | None:
         """Where the result goes, checked before anything is computed for it."""
@@ -179,8 +188,7 @@ class ClearTraceSegmentOperator(_AnalysisOperator):
     def _rows(self, schema: SchemaResult) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
         """The features of ``data`` and, where a target is named, its values."""
         columns = list(dict.fromkeys([*schema.feature_names, *([self.target] if self.target else [])]))
-        place, texts = self.locate(str(self.data)), text_columns(schema)
-        rows = read_frame(place, columns=columns, texts=texts, where=self._where())
+        rows = self._read(columns=columns, texts=text_columns(schema))
         return rows[schema.feature_names], rows[self.target] if self.target else None
 
     def result(self, client: ClearTrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +259,7 @@ class ClearTraceNarrativeOperator(_AnalysisOperator):
         return cast(
             JobResult,
             client.narrative(
-                read_frame(self.locate(str(self.data)), texts=texts, where=self._where()),
+                self._read(texts=texts),
                 kpi_name=self.kpi_name,
                 context=self.problem_context,
                 max_tool_calls=self.max_tool_calls,

@@ -11,8 +11,8 @@ from airflow_provider_cleartrace.client.uploads import format_of, upload_open_fi
 from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
 from airflow_provider_cleartrace.operators.submission import JobRequest
+from airflow_provider_cleartrace.operators.unchanged import check_unchanged
 from airflow_provider_cleartrace.storage.digests import DigestedFile
-from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
 
 RESERVED = frozenset(
@@ -30,17 +30,12 @@ def upload(client: ClearTrace, location: Location, model_id: str, fingerprint: s
             service has nothing that could be trained on.
     """
 
-    def is_the_same(sha256: str) -> None:
-        now = f"sha256:{sha256}" if location.is_local else location.fingerprint()
-        if now != fingerprint:
-            raise StorageError(
-                f"{location.uri}: the file was changed while the task ran; nothing was trained on it. "
-                "Write to another name and rename it, so that a file is never half of each"
-            )
+    def check(sha256: str) -> None:
+        check_unchanged(location, fingerprint, f"sha256:{sha256}" if location.is_local else None)
 
     size = location.size()
     with location.open() as opened:
-        file = DigestedFile(opened, size, is_the_same)
+        file = DigestedFile(opened, size, check)
         client.run(
             upload_open_file(
                 client.session,

@@ -254,7 +254,12 @@ def fault_proxy(base_url: str, server_key: str, key: str) -> Iterator[FaultProxy
             super().finish()
 
         def _exchange(self) -> None:
-            exchange = Exchange(proxy, self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            announced = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(announced)
+            exchange = Exchange(proxy, self, body)
+            if len(body) < announced:  # the client has left in mid-sentence
+                exchange.reset()
+                return
             fault = proxy.fault_for(self.command, self.path, self.headers.get("Authorization"))
             try:
                 fault(exchange)

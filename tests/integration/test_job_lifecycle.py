@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from airflow_provider_cleartrace.operators.training import (
     ClearTraceFitOperator,
     ClearTraceUploadOperator,
 )
+from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.triggers.job import ClearTraceJobTrigger
 from tests.integration.airflow_tasks import Store, context, fire, run, through_json
 from tests.integration.fault_proxy import (
@@ -370,6 +372,47 @@ class TestASubmitInDoubt:
         with pytest.raises(AuthenticationError):
             task.attempt()
         assert task.attempt()["job"] in endpoint
+
+
+class TestAFileThatIsRewrittenMeanwhile:
+    """The id, the record and the manifest speak of the file as it was when the try began."""
+
+    ROWS = "x,y\n" + "".join(f"{i % 9},{i % 2}\n" for i in range(60))
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "rows.csv"
+        path.write_text(self.ROWS)
+        return path
+
+    @pytest.mark.parametrize("rows", [ROWS.replace("8,", "7,"), ROWS[:-4]], ids=["other", "shorter"])
+    def test_is_not_trained_on_and_its_retry_takes_it_as_it_is(
+        self, service: FaultProxy, named: str, path: Path, rows: str
+    ) -> None:
+        service.rules.append(Rule("POST /v1/uploads", meanwhile(lambda: path.write_text(rows))))
+        task = Task(lambda: fit(data=str(path), target="y", model_id=named))
+        with pytest.raises(StorageError, match=r"rows.csv: the file was changed while the task ran"):
+            task.attempt()
+        assert service.passed[FIT] == service.passed["PUT /uploads"] == 0
+
+        sha256 = hashlib.sha256(rows.encode()).hexdigest()
+        assert task.attempt()["fingerprint"] == f"sha256:{sha256}"
+
+    def test_is_not_trained_on_by_a_task_that_resumes_to_submit(
+        self, service: FaultProxy, named: str, path: Path
+    ) -> None:
+        event = {"model_id": named, "ending": "not_started", "receipt": {"fingerprint": "sha256:other"}}
+        with pytest.raises(StorageError, match="changed while the task ran"):
+            fit(data=str(path), target="y", model_id=named).execute_complete(context(), event)
+        assert service.passed[FIT] == 0
+
+    def test_is_not_segmented(self, service: FaultProxy, named: str, path: Path) -> None:
+        Task(lambda: fit(data=str(path), target="y", model_id=named)).attempt()
+        schema = "GET /v1/models/{model_id}/schema"
+        service.rules.append(Rule(schema, meanwhile(lambda: path.write_text(self.ROWS + "1,1\n"))))
+        with pytest.raises(StorageError, match="changed while the task ran"):
+            Task(lambda: ClearTraceSegmentOperator(task_id="s", model_id=named, data=str(path))).attempt()
+        assert service.passed["POST /v1/models/{model_id}/segments"] == 0
 
 
 class TestPendingOfAnUnnamedJob:

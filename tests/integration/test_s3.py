@@ -23,12 +23,16 @@ from airflow_provider_cleartrace.operators.inference import (
     ClearTracePredictOperator,
 )
 from airflow_provider_cleartrace.operators.training import ClearTraceFitOperator, ClearTraceUploadOperator
+from airflow_provider_cleartrace.storage import claims
+from airflow_provider_cleartrace.storage.claims import Claim, Claimant, OutputInUseError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location, locate
 from airflow_provider_cleartrace.storage.publishing import published
 from airflow_provider_cleartrace.storage.s3 import S3Access
+from tests.integration import explained_rows
 from tests.integration.airflow_tasks import context, run
 from tests.integration.killed_task import killed_at
+from tests.integration.local_server import LocalServer
 from tests.integration.row_server import RowServer, row_server
 
 CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
@@ -70,6 +74,14 @@ def keys(s3: Any) -> list[str]:
 def data(s3: Any) -> str:
     s3.put_object(Bucket=BUCKET, Key="in/credit.csv", Body=TABLE)
     return f"s3://{BUCKET}/in/credit.csv"
+
+
+class RewrittenBeforeItsUpload(ClearTraceFitOperator):
+    """Somebody overwrites its object after the task has looked at it."""
+
+    def bring(self, *arguments: Any, **named: Any) -> None:
+        boto3.client("s3").put_object(Bucket=BUCKET, Key="in/credit.csv", Body=TABLE[::-1])
+        super().bring(*arguments, **named)
 
 
 def fit(data: str, **arguments: Any) -> Any:
@@ -136,6 +148,16 @@ def test_an_object_is_uploaded_once_with_its_checksum(s3: Any, data: str) -> Non
     assert first["sha256"] == hashlib.sha256(TABLE).hexdigest()
     assert (first["bytes"], first["skipped"]) == (len(TABLE), False)
     assert (second["model_id"], second["skipped"]) == (first["model_id"], True)
+
+
+def test_an_object_that_is_overwritten_meanwhile_is_not_trained_on(
+    s3: Any, data: str, connection: LocalServer
+) -> None:
+    task = RewrittenBeforeItsUpload(task_id="fit", data=data, target="good_credit", model_id="overwritten")
+    with pytest.raises(StorageError, match=r"s3://tables/in/credit.csv: the file was changed"):
+        task.execute(context("fit"))
+    with connection.client() as client:
+        assert client.get("/v1/models/overwritten/status?job=fit").status_code == 404
 
 
 def test_a_file_of_more_than_five_gigabytes_is_refused_before_a_request(
@@ -239,6 +261,51 @@ class TestExports:
         self.predict(output)
         assert self.read(s3, output) == [number / 1000 for number in range(500)]
         assert not server.requests, "all parts were there"
+
+    def test_a_killed_task_of_calibrated_explanations_goes_on_from_its_finished_parts(
+        self, s3: Any, server: RowServer
+    ) -> None:
+        def contents() -> dict[str, bytes]:
+            names = [key for key in keys(s3) if key.startswith("explained/")]
+            return {name: s3.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in names}
+
+        server.features = explained_rows.FEATURES
+        for name, frame in (
+            ("calibration", explained_rows.calibration_frame()),
+            ("rows", explained_rows.rows_frame()),
+        ):
+            s3.put_object(Bucket=BUCKET, Key=f"e/{name}.csv", Body=frame.to_csv(index=False).encode())
+        where = f"s3://{BUCKET}/e", f"s3://{BUCKET}/explained/"
+        explained_rows.explain(*where)
+        whole, requests = contents(), len(server.requests)
+        explained_rows.explain(*where, rows="#rows=0-10")
+        old = contents()
+        killed_at(requests - 1, server, explained_rows.explain, *where)
+        assert contents() == old
+        server.requests.clear()
+        explained_rows.explain(*where)
+        assert contents() == whole
+        assert len(server.requests) < requests, "finished parts were reused"
+        assert not [key for key in keys(s3) if ".tmp" in key]
+
+    def test_a_task_that_writes_keeps_others_away_and_a_dead_one_does_not(
+        self, s3: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def claim(run: str, attempt: int = 1) -> Claim:
+            place = locate(f"s3://{BUCKET}/out/")
+            return Claim(place, place.sibling(".out.tmp/claims"), Claimant(("dag", "t", run, -1), attempt))
+
+        with claim("one") as first:
+            with pytest.raises(OutputInUseError, match="being written by task 't' of DAG 'dag', run 'one'"):
+                claim("two").__enter__()
+            with claim("one", attempt=2) as second:
+                with pytest.raises(OutputInUseError, match="taken over by"):
+                    first.check()
+                monkeypatch.setattr(claims, "LEASE", -60.0)  # the store's clock tells whole seconds
+                with claim("two") as heir:
+                    heir.check()
+                    assert not second.is_held()
+        assert not [key for key in keys(s3) if ".tmp" in key]
 
     def test_a_denied_bucket_is_named_before_the_first_request(self, s3: Any, server: RowServer) -> None:
         with pytest.raises(
