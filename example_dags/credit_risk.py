@@ -1,7 +1,7 @@
 """Train a credit model, explain every decision, and find a way to approval for the declined.
 
     upload -> fit -> interpret
-                  -> explain -> declined -> scenario
+                  -> explain -> scenario
                   -> segment -> narrative
                   all of them -> report
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.providers.common.compat.sdk import dag, task
+from airflow.providers.common.compat.sdk import dag
 
 from airflow_provider_cleartrace.operators.analysis import (
     ClearTraceNarrativeOperator,
@@ -67,6 +67,8 @@ def credit_risk() -> None:
         task_id="explain",
         model_id=model_id,
         data=DATA,
+        # With the columns of the data beside them, predictions are the input of the search for scenarios.
+        columns=["*"],
         output_uri=f"{OUTPUT}/explanations.parquet",
         raw_gradient=False,
     )
@@ -98,24 +100,14 @@ def credit_risk() -> None:
     )
     # [END narrative]
 
-    @task
-    def declined(explanations: str) -> str:
-        """Write the applications that the model would decline beside the explanations."""
-        import pandas as pd
-
-        predictions = pd.read_parquet(explanations, columns=["row", "prediction"]).set_index("row")
-        applications = pd.read_csv(DATA).drop(columns=TARGET)
-        path = f"{explanations.rpartition('/')[0]}/declined.csv"
-        applications[predictions["prediction"] < 0.5].to_csv(path, index_label="application")
-        return path
-
     # [START scenario]
     scenario = ClearTraceScenarioOperator(
         task_id="scenario",
         model_id=model_id,
-        data=declined(explain.output["output_uri"]),
+        data=explain.output["output_uri"],
+        filter=[["prediction", "<", 0.5]],
         output_uri=f"{OUTPUT}/scenarios.jsonl",
-        id_columns=["application"],
+        id_columns=["row"],
         constraints={
             "age_in_years": {"immutable": True},
             "personal_status_and_sex": {"immutable": True},
@@ -146,7 +138,6 @@ def credit_risk() -> None:
 
     fit >> interpret
     [interpret, explain, segment, narrative, scenario] >> report
-    explain >> scenario
     segment >> narrative
 
 

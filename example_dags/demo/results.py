@@ -65,7 +65,7 @@ def read_results(manifests: Mapping[str, Mapping[str, Any]]) -> Results:
     return Results(
         drivers=list(zip(interpret.value("top_features"), interpret.value("top_shares"), strict=True)),
         scenario=_first_scenario(scenario.file()),
-        declined=scenario.value("rows"),
+        declined=scenario.value("rows") - scenario.value("rows_filtered"),
         solved=scenario.value("rows_solved"),
         personas=[(persona["persona_name"], persona["persona_description"]) for persona in personas],
         narrative=narrative.value("narrative"),
@@ -100,7 +100,7 @@ def _first_scenario(path: Path) -> Scenario:
             if entry["changes"]:
                 changes = json.loads(entry["changes"]).items()
                 return Scenario(
-                    application=entry["application"],
+                    application=entry["row"],
                     baseline_prediction=entry["baseline_prediction"],
                     prediction=entry["prediction"],
                     changes={feature: (change["from"], change["to"]) for feature, change in changes},

@@ -29,6 +29,18 @@ def unpause(stack: Stack, dag_id: str) -> None:
     stack.api.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
 
+def scheduled(stack: Stack, dag_id: str, *, count: int) -> list[Run]:
+    """Wait until a DAG has so many runs, which its schedule makes; the earliest comes first."""
+    deadline = time.monotonic() + RUN_LIMIT
+    while True:
+        stack.check()
+        made = stack.api.request("GET", f"/dags/{dag_id}/dagRuns?order_by=logical_date")["dag_runs"]
+        if len(made) >= count:
+            return [Run(stack, dag_id, run["dag_run_id"]) for run in made]
+        assert time.monotonic() < deadline, made
+        time.sleep(RUN_POLL)
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a DAG on a stack."""
@@ -60,6 +72,12 @@ class Run:
             time.sleep(RUN_POLL)
         assert state == expected, self.failures()
         return self.states()
+
+    def clear(self, *task_ids: str) -> None:
+        """Have all tasks done again, or some of them alone."""
+        body = {"dry_run": False, "only_failed": False, "dag_run_id": self.run_id}
+        chosen = {"task_ids": list(task_ids)} if task_ids else {}
+        self.stack.api.request("POST", f"/dags/{self.dag_id}/clearTaskInstances", body | chosen)
 
     def told(self, task_id: str, map_index: int = -1) -> Any:
         """What a task returned."""
