@@ -40,6 +40,10 @@ with DAG("killed_worker", schedule=None, default_args=TASK):
     DiesBeforeItDefers(task_id="dies_before_it_defers")
     ClearTraceDistillOperator(task_id="dies_while_it_waits", deferrable=False)
 
+with DAG("stopped_worker", schedule=None, default_args=TASK | {"deferrable": False}):
+    ClearTraceDistillOperator(task_id="ends_its_job")
+    ClearTraceDistillOperator(task_id="leaves_its_job", cancel_on_kill=False)
+
 with DAG("twenty_waits", schedule=None, default_args=TASK):
     ClearTraceDistillOperator.partial(task_id="distill").expand(config=seeds(20))
 
