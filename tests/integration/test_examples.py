@@ -88,5 +88,4 @@ def test_each_night_s_student_is_held_against_the_one_before(airflow: Airflow) -
     comparison = reports[1]["comparison"]
     compared = [comparison[side]["model_id"] for side in ("reference", "current")]
     assert compared == [report["model_id"] for report in reports]
-    assert comparison["verdict"] == "stable"
     assert airflow("variables", "get", "student_in_use").split()[-1] == compared[-1]
