@@ -10,7 +10,7 @@ AIRFLOW_2_11 := 2.11.2
 OTHERS := 2.11 3.0 3.1 3.2
 # What the example DAGs need.
 EXTRAS_DEMO := local,report,calibrated
-EXTRAS := local,dev,amazon,openlineage,celery
+EXTRAS := local,dev,amazon,openlineage,celery,browser
 EXTRAS_OTHERS := local,dev
 EXTRAS_ORACLE := local,dev,oracle
 # Tests of what knows no Airflow. With Airflow 3.3's pins they run once; tests/unit/test_constraints.py sees
@@ -99,6 +99,10 @@ $(OTHERS:%=test-%): test-%: .venv-%/.test-installed
 test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
 	$(BIN)/python -m pytest tests/system
 
+.PHONY: test-browser
+test-browser: .venv/.test-installed ## What `make up` starts, read in Chromium as a person does
+	BROWSER_TESTS=required $(BIN)/python -m pytest tests/system/up
+
 .PHONY: oracle
 oracle: .venv-oracle/.test-installed ## The engine beside xrfm, which brings torch, in its own environment
 	$(BIN_ORACLE)/python -m pytest tests/oracle
@@ -131,6 +135,10 @@ format: .venv/.test-installed ## Rewrite the code in the project's format
 .PHONY: docs
 docs: .venv/.test-installed ## The documentation, warnings being errors, in docs/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+
+.PHONY: screenshots
+screenshots: .venv/.test-installed ## Take the pictures of the documentation anew, in docs/_static/screenshots
+	BROWSER_TESTS=required SCREENSHOTS=$(CURDIR)/docs/_static/screenshots $(BIN)/python -m pytest tests/system/up
 
 .PHONY: bench
 bench: .venv/.test-installed ## The measurements of benchmarks/, one after the other

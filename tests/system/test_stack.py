@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 from example_dags.demo.api import AirflowApi, AirflowApiError, DagNotFound, deferred_seconds
 from example_dags.demo.processes import ComponentFailed, processes_of
 from example_dags.demo.stack import Stack, StackBusy
+from tests.system.up.program import printed_value, read_until, up
 
 pytestmark = pytest.mark.system
 
@@ -26,7 +24,6 @@ DAG_ID = "wait_then_answer"
 WAIT_SECONDS = 3
 RUN_LIMIT = 120.0
 CONDITION_LIMIT = 20.0
-CHECKOUT = Path(__file__).resolve().parents[2]
 SETTINGS_OF_THE_SHELL = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nowhere/else.db",
     "AIRFLOW_CONN_CLEARTRACE_DEFAULT": "cleartrace://somebody-elses-key@nowhere.invalid",
@@ -221,33 +218,6 @@ def test_a_stack_that_is_ended_while_it_starts_leaves_nothing_running(tmp_path: 
         program.send_signal(signal.SIGTERM)
         assert program.wait(timeout=30) == 128 + signal.SIGTERM
     assert processes_of(str(tmp_path / "up")) == []
-
-
-@contextlib.contextmanager
-def up(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """What ``make up`` starts; a test that fails ends it too."""
-    command = (sys.executable, "-m", "example_dags.demo", "up", "--folder", str(folder))
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as program:
-        try:
-            yield program
-        finally:
-            program.terminate()
-
-
-def printed_value(printed: str, name: str) -> str:
-    (value,) = re.findall(rf"^ +{name} +(\S+)$", printed, re.MULTILINE)
-    return str(value)
-
-
-def read_until(program: subprocess.Popen[str], word: str) -> str:
-    """What the program has printed when the word comes, or all it ever did."""
-    assert program.stdout is not None
-    printed = ""
-    for line in program.stdout:
-        printed += line
-        if word in line:
-            return printed
-    pytest.fail(f"{word!r} was not printed: {printed}")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
