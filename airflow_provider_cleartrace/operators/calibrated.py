@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace import __version__
 from airflow_provider_cleartrace.api.errors import ValidationError
-from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
-from airflow_provider_cleartrace.hooks.calibrated import MAX_IN_FLIGHT, explainer_for
-from airflow_provider_cleartrace.operators.arguments import check_count, named_columns, one_of
+from airflow_provider_cleartrace.hooks.calibrated import MAX_IN_FLIGHT
+from airflow_provider_cleartrace.operators.arguments import check_count, one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.calibration import Calibration
-from airflow_provider_cleartrace.operators.columns import feature_kinds
 from airflow_provider_cleartrace.operators.identity import digest_of
 from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
-from airflow_provider_cleartrace.operators.provenance import claimant_of, model_state
-from airflow_provider_cleartrace.operators.row_reader import ROW, RowPlan
-from airflow_provider_cleartrace.operators.rules_draft import MANIFEST, NAMES, RulesDraft, plots_of
+from airflow_provider_cleartrace.operators.provenance import check_apart, claimant_of, model_state
+from airflow_provider_cleartrace.operators.question import question_of
+from airflow_provider_cleartrace.operators.row_plan import plan_explained_rows
+from airflow_provider_cleartrace.operators.rules_draft import NAMES, RulesDraft, figures_at, plots_of
 from airflow_provider_cleartrace.operators.rules_job import RulesJob
-from airflow_provider_cleartrace.operators.rules_writer import PAYLOADS, RULES, check_identity
+from airflow_provider_cleartrace.operators.rules_writer import PAYLOADS, RULES
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.parts import Part
 from airflow_provider_cleartrace.storage.publication import IF_EXISTS, IfExists, Publication
 from airflow_provider_cleartrace.storage.sources import Source, find_source
 
 if TYPE_CHECKING:
-    import pandas as pd
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_cleartrace.client import ClearTrace
-    from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
-    from airflow_provider_cleartrace.explanations.held_out import Reliability
     from airflow_provider_cleartrace.explanations.question import Question
 
 BATCH_ROWS = 200
@@ -47,9 +40,6 @@ HELD_OUT = 0.2
 
 OUTPUT_SCHEMA_VERSION = 1
 """Moves on when the files of an output mean something else."""
-
-PART_ROWS = 1_000
-"""Rows of a part, which is what a crash may cost: some ten seconds with a server nearby."""
 
 
 class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
@@ -156,68 +146,67 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Calibrate, test the calibration, and explain all rows; the output appears when the last is done."""
-        question = self._question()
+        question = question_of(
+            kind=self.kind,
+            confidence=self.confidence,
+            percentiles=self.percentiles,
+            threshold=self.threshold,
+            filters=self.filters,
+            conjunctions=self.conjunctions,
+            features_to_ignore=self.features_to_ignore,
+            focus_columns=self.focus_columns,
+            with_plots=bool(self.plots),
+        )
         with self.hook.get_conn() as client:
             self._works_on(context, client, self.model_id)
             schema = client.load(self.model_id).get_schema()
-            source, plan = self._plan(schema)
+            source = find_source(self.data, s3_client_factory(self.aws_conn_id))
+            plan = plan_explained_rows(source, schema, self.id_columns, self.batch_rows)
             model = model_state(client, self.model_id, schema)
             publication = self._publication(context, model, source, question)
-            published = publication.finished()
-            if published is not None:
+            if publication.finished() is not None:
                 self.log.info("%s is there already, made of the same: kept", publication.target.uri)
-            else:
-                explainer, data = self._explainer(client, schema, question)
-                with publication.claimed() as draft:
-                    if draft.finished() is None:
-                        rules = RulesDraft(draft, self.plots)
-                        reliability = self._calibration.apply(explainer, data, question)
-                        asked = explainer.calls, explainer.rows_sent
-                        parts = RulesJob(source, plan, rules, explainer, question, self.log).run()
-                        figures = self._figures(source, publication, explainer, reliability, asked, parts)
-                        rules.publish(parts, figures)
-        return self._manifest(context, **json.loads(publication.target.child(MANIFEST).read_bytes()))
-
-    def _explainer(
-        self, client: ClearTrace, schema: SchemaResult, question: Question
-    ) -> tuple[CalibratedExplainer, pd.DataFrame]:
-        """What explains, not yet calibrated, and the data to calibrate it with; both are looked at."""
-        if self.training_data is not None:
-            self._calibration.warn_of_training_data(self.locate(self.training_data))
-        data = self._calibration.read(schema, self.classes)
-        explainer = explainer_for(
-            client,
-            schema,
-            target=self.target,
-            targets=data[self.target].tolist(),
-            classes=self.classes,
-            max_in_flight=self.max_in_flight,
-            seed=self.seed,
-        )
-        explainer.check(data, data[self.target], question)
-        return explainer, data
+                return self._manifest(context, **figures_at(publication.target))
+            if self.training_data is not None:
+                self._calibration.warn_of_training_data(self.locate(self.training_data))
+            explainer, data = self._calibration.explainer(client, schema, question)
+            with publication.claimed() as draft:
+                if draft.finished() is None:
+                    rules = RulesDraft(draft, self.plots)
+                    calibrated = self._calibration.apply(explainer, data, question)
+                    parts = RulesJob(source, plan, rules, explainer, question, self.log).run()
+                    rules.publish(parts, self._figures(source, publication, calibrated, parts))
+                told = figures_at(publication.target)
+        return self._manifest(context, **told)
 
     @functools.cached_property
     def _calibration(self) -> Calibration:
-        place = self.locate(self.calibration_data)
-        return Calibration(place, self.target, self.held_out, self.seed or 0, self.log)
+        return Calibration(
+            place=self.locate(self.calibration_data),
+            target=self.target,
+            classes=self.classes,
+            held_out=self.held_out,
+            max_in_flight=self.max_in_flight,
+            seed=self.seed,
+            log=self.log,
+        )
 
     def _figures(
         self,
         source: Source,
         publication: Publication,
-        explainer: CalibratedExplainer,
-        reliability: Reliability | None,
-        asked: tuple[int, int],
+        calibrated: Mapping[str, Any],
         parts: Sequence[Part],
     ) -> dict[str, Any]:
-        """What is told of the output; ``asked`` are the requests and rows that the calibration took."""
+        """What is told of the output: of the calibration, and of all parts whichever try explained them."""
         target = publication.target
 
         def total(name: str) -> int:
             return sum(part.counts[name] for part in parts)
 
-        calls, rows_sent = asked
+        figures = dict(calibrated)
+        for name in ("calls", "rows_sent"):
+            figures[name] += total(name)
         return manifest(
             model_id=self.model_id,
             data=source.uri,
@@ -230,12 +219,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
             rules=total("rules"),
             fingerprint=publication.fingerprint,
             calibration_data=self.calibration_data,
-            calibration_fingerprint=self._calibration.place.fingerprint(),
-            calibration_rows=explainer.rows,
-            calibration_rows_dropped=explainer.rows_dropped,
-            calls=calls + total("calls"),
-            rows_sent=rows_sent + total("rows_sent"),
-            **({} if reliability is None else reliability.as_figures()),
+            **figures,
         )
 
     def _publication(
@@ -249,11 +233,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         target, calibration = self.locate(self.output_uri), self._calibration.place
         if not target.named_as_folder:
             raise StorageError(f"{target.uri}: the output is a folder: end it with a slash")
-        for read in (source.root, calibration):
-            if read.covers(target) or target.covers(read):
-                raise StorageError(
-                    f"{target.uri}: the output would replace the data it is made from, or lie within it"
-                )
+        check_apart(target, source.root, calibration)
         decides = {
             "data": source.fingerprint,
             "model": model,
@@ -271,49 +251,3 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         }
         made_by = {"model_id": self.model_id, "data": source.uri, "provider_version": __version__}
         return Publication(target, NAMES, self.if_exists, digest_of(decides), claimant_of(context), made_by)
-
-    def _question(self) -> Question:
-        from airflow_provider_cleartrace.explanations.conjunctions import (  # noqa: PLC0415  (loads numpy)
-            Conjunctions,
-        )
-        from airflow_provider_cleartrace.explanations.plots import check as check_plots  # noqa: PLC0415
-        from airflow_provider_cleartrace.explanations.question import (  # noqa: PLC0415  (loads numpy)
-            Question,
-            percentiles_of,
-        )
-
-        if self.plots:
-            check_plots(self.kind)
-        percentiles = None if self.confidence is None else percentiles_of(self.confidence)
-        if self.percentiles is not None:
-            low, high = self.percentiles
-            percentiles = (-math.inf if low is None else low, math.inf if high is None else high)
-        threshold = self.threshold
-        return Question(
-            kind=self.kind,
-            percentiles=percentiles,
-            threshold=tuple(threshold) if isinstance(threshold, list) else threshold,
-            filters=tuple(self.filters),
-            conjunctions=None if self.conjunctions is None else Conjunctions(**self.conjunctions),
-            features_to_ignore=tuple(self.features_to_ignore),
-            focus_columns=None if self.focus_columns is None else tuple(self.focus_columns),
-        )
-
-    def _plan(self, schema: SchemaResult) -> tuple[Source, RowPlan]:
-        """What is read of the rows to explain; their columns are looked at."""
-        ids = named_columns("id_columns", self.id_columns)
-        check_identity(ids or [ROW])
-        source = find_source(self.data, s3_client_factory(self.aws_conn_id))
-        kinds = {name: kind or "any" for name, kind in feature_kinds(schema).items()}
-        kinds |= {name: "any" for name in ids if name not in kinds}
-        source.check(kinds)
-        return source, RowPlan(
-            ids=ids,
-            carried=(),
-            features=list(schema.feature_names),
-            kinds=kinds,
-            where=None,
-            batch_rows=self.batch_rows,
-            part_rows=max(1, PART_ROWS // self.batch_rows) * self.batch_rows,
-            on_bad_rows="fail",
-        )

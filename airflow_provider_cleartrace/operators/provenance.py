@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.storage.claims import Claimant
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import Location
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -37,3 +39,16 @@ def model_state(client: ClearTrace, model_id: str, schema: SchemaResult) -> dict
         "schema": schema.model_dump(mode="json"),
         "global_drivers": client.interpret().global_drivers.tolist(),
     }
+
+
+def check_apart(target: Location, *read: Location) -> None:
+    """Refuse an output that would replace what it is made from.
+
+    Raises:
+        StorageError: it would, or lie within it.
+    """
+    for place in read:
+        if place.covers(target) or target.covers(place):
+            raise StorageError(
+                f"{target.uri}: the output would replace the data it is made from, or lie within it"
+            )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
 import functools
-import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace import __version__
@@ -18,16 +16,17 @@ from airflow_provider_cleartrace.lineage.columns import column_sources
 from airflow_provider_cleartrace.operators.answers import Answers
 from airflow_provider_cleartrace.operators.arguments import one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
+from airflow_provider_cleartrace.operators.heap import heap_at_rest
 from airflow_provider_cleartrace.operators.identity import digest_of
-from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.operators.provenance import claimant_of, model_state
+from airflow_provider_cleartrace.operators.provenance import check_apart, claimant_of, model_state
+from airflow_provider_cleartrace.operators.row_figures import row_figures, summary_of
 from airflow_provider_cleartrace.operators.row_plan import no_identity, plan_rows
 from airflow_provider_cleartrace.operators.row_reader import ROW, OnBadRows, RowPlan, no_rows
 from airflow_provider_cleartrace.operators.rows import RowJob
 from airflow_provider_cleartrace.operators.unseen import UnseenValues
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
-from airflow_provider_cleartrace.storage.manifests import Manifest, rejects_place
+from airflow_provider_cleartrace.storage.manifests import Manifest
 from airflow_provider_cleartrace.storage.outputs import NAMES, TableDraft
 from airflow_provider_cleartrace.storage.publication import IF_EXISTS, IfExists, Publication
 from airflow_provider_cleartrace.storage.sources import Source, find_source
@@ -127,10 +126,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         source = find_source(self.data, s3_client_factory(self.aws_conn_id))
         target = self.locate(self.output_uri)
         file_format = self._file_format()
-        if source.root.covers(target) or target.covers(source.root):
-            raise StorageError(
-                f"{target.uri}: the output would replace the data it is made from, or lie within it"
-            )
+        check_apart(target, source.root)
         where = RowFilter.parse(self.filter) if self.filter else None
         with self.hook.get_conn() as client:
             self._works_on(context, client, self.model_id)
@@ -175,7 +171,9 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
                 published = draft.finished() or self._run(
                     settings, schema, source, plan, TableDraft(draft, file_format), empty
                 )
-        return self._told_of(context, source, publication, published, empty)
+        told = row_figures(publication, published, filtered=bool(self.filter), columns=empty.schema.names)
+        self.log.info("%s", summary_of(source.uri, told))
+        return self._manifest(context, model_id=self.model_id, data=source.uri, **told)
 
     def _file_format(self) -> str:
         target = self.locate(self.output_uri)
@@ -229,60 +227,5 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
                 parts = await job.run()
             return await asyncio.to_thread(draft.publish, parts, empty.replace_schema_metadata(metadata))
 
-        with _heap_at_rest():
+        with heap_at_rest():
             return asyncio.run(work())
-
-    def _told_of(
-        self,
-        context: Context,
-        source: Source,
-        publication: Publication,
-        published: Manifest,
-        empty: pa.RecordBatch,
-    ) -> dict[str, Any]:
-        """The task's manifest of what is published."""
-        target = publication.target
-        counts = published.counts
-        rows, rejected = counts["rows_in"], counts["rows_rejected"]
-        self.log.info(
-            "%d rows of %s: %d answered, %d not wanted, %d rejected; %s",
-            rows,
-            source.uri,
-            counts["rows_out"],
-            counts.get("rows_filtered", 0),
-            rejected,
-            target.uri,
-        )
-        own = {"rows_in", "rows_out", "rows_filtered", "rows_rejected"}
-        return self._manifest(
-            context,
-            model_id=self.model_id,
-            data=source.uri,
-            output_uri=target.uri,
-            rows=rows,
-            rows_filtered=counts.get("rows_filtered", 0) if self.filter else None,
-            rows_rejected=rejected,
-            rows_written=sum(file.rows for file in published.files),
-            rejects_uri=rejects_place(target).uri if rejected else None,
-            files=len(published.files),
-            bytes=sum(file.bytes for file in published.files),
-            sha256=published.files[0].sha256 if len(published.files) == 1 else None,
-            fingerprint=publication.fingerprint,
-            columns=empty.schema.names[:LISTED],
-            n_columns=len(empty.schema.names),
-            **{name: count for name, count in counts.items() if name not in own},
-        )
-
-
-@contextlib.contextmanager
-def _heap_at_rest() -> Iterator[None]:
-    """Spare the garbage collector what is there already.
-
-    A batch is thousands of lists, whose making has Python look again and again through the half million
-    objects of Airflow: a fifth of a task's CPU time.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

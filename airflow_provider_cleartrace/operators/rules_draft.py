@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.operators.rules_writer import PAYLOADS, PLOTS, RULES, RulesWriter
+from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
 from airflow_provider_cleartrace.storage.merging import merge
 from airflow_provider_cleartrace.storage.parts import Part, Parts
@@ -76,6 +77,12 @@ class RulesDraft:
             sink = CountedBytes(stream)
             sink.write(json.dumps(figures, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n")
         return FileEntry(MANIFEST, 1, sink.size, sink.sha256)
+
+
+def figures_at(target: Location) -> dict[str, Any]:
+    """The figures of a folder that was published."""
+    figures: dict[str, Any] = json.loads(target.child(MANIFEST).read_bytes())
+    return figures
 
 
 def plots_of(part: Part) -> list[str]:

@@ -68,7 +68,6 @@ class Claimant:
 class _Held:
     """A claim that was found."""
 
-    number: int
     claimant: Claimant | None
     age: float
 
@@ -113,7 +112,7 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._renewing.join()
-        with contextlib.suppress(StorageError):
+        with contextlib.suppress(Exception):  # a claim that cannot be deleted runs out
             if self._place.read_bytes() == self._content:
                 self._place.delete()
 
@@ -127,25 +126,31 @@ class Claim:
         Raises:
             OutputInUseError: it was taken over.
         """
-        if self._lost or not self._holds():
-            self._lost = True
-            held = self._highest()
+        if not self._holds():
+            heir = _named(self._found(self._numbers()))
             raise OutputInUseError(
-                f"{self._target.uri}: taken over by {_named(held)}; this task published nothing, and ends"
+                f"{self._target.uri}: taken over by {heir}; this task published nothing, and ends"
             )
+
+    def is_held(self) -> bool:
+        """Whether the place is still ours, as far as that can be known."""
+        try:
+            return self._holds()
+        except StorageError:
+            return False
 
     def _take(self) -> None:
         for _ in range(CONTESTS):
-            held = self._highest()
+            before = self._numbers()
+            held = self._found(before)
             if held is not None:
                 self._refuse(held)
-            self._number = 1 if held is None else held.number + 1
+            self._number = max(before, default=0) + 1
             if self._place.put_new(self._content):
                 break
         else:
             raise OutputInUseError(f"{self._target.uri}: other tasks begin to write it at this very moment")
-        left = {self._number, *([held.number] if held is not None else [])}
-        if not left.issuperset(self._numbers()):
+        if set(self._numbers()) - {self._number, *before}:
             # Somebody came in between the look and the number: one of the two must go.
             self._place.delete()
             raise OutputInUseError(f"{self._target.uri}: another task begins to write it at this very moment")
@@ -156,9 +161,7 @@ class Claim:
         """Refuse to take over from somebody who is alive."""
         if held.age > LEASE or (held.claimant is not None and self._claimant.may_follow(held.claimant)):
             return
-        advice = (
-            f"it showed life {held.age:.0f} s ago; if it was killed, the place is free after {LEASE:.0f} s"
-        )
+        advice = f"it showed life {held.age:.0f} s ago; if it was killed, try again {LEASE:.0f} s after that"
         if held.claimant is not None and self._claimant.is_sibling(held.claimant.task):
             advice = shared_place(held.claimant.task, self._claimant)
         raise OutputInUseError(f"{self._target.uri}: being written by {_named(held)}: {advice}")
@@ -166,26 +169,27 @@ class Claim:
     def _numbers(self) -> list[int]:
         return sorted(int(name) for name in self._folder.names() if _NUMBER.fullmatch(name))
 
-    def _highest(self) -> _Held | None:
+    def _found(self, numbers: list[int]) -> _Held | None:
         """The claim that counts; none where there is none, or it ended just now."""
-        numbers = self._numbers()
         if not numbers:
             return None
         place = self._folder.child(f"{numbers[-1]:06d}")
         try:
-            return _Held(numbers[-1], _claimant_of(place.read_bytes()), place.age())
+            return _Held(_claimant_of(place.read_bytes()), place.age())
         except StorageError:
             return None
 
     def _holds(self) -> bool:
-        return self._numbers()[-1:] == [self._number] and self._place.read_bytes() == self._content
+        if not self._lost:
+            is_last = self._numbers()[-1:] == [self._number]
+            self._lost = not (is_last and self._place.read_bytes() == self._content)
+        return not self._lost
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED_EVERY):
             # What goes wrong here may pass; if it lasts, the next check finds what came of it.
             with contextlib.suppress(Exception):
                 if not self._holds():
-                    self._lost = True
                     return
                 publish_bytes(self._place, self._content)
 

@@ -132,10 +132,11 @@ class Publication:
                 draft = Draft(self, claim)
                 try:
                     yield draft
-                except OutputInUseError:
-                    raise  # what lies there is another's now
-                except BaseException:
-                    draft.parts.discard_if_none()
+                except BaseException as error:
+                    if claim.is_held():
+                        draft.parts.discard_if_none()
+                    elif isinstance(error, StorageError):
+                        claim.check()  # what it missed has gone with the place
                     raise
         finally:
             self.hidden.child(_CLAIMS).remove_if_empty()

@@ -23,11 +23,15 @@ from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.schema import json_schema
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
 from airflow_provider_cleartrace.operators.calibrated import ClearTraceCalibratedExplainOperator
+from airflow_provider_cleartrace.storage.claims import Claim, Claimant, OutputInUseError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.manifests import Manifest
+from tests.integration import explained_rows
 from tests.integration.airflow_tasks import context
+from tests.integration.killed_task import killed_at
 from tests.integration.local_server import LocalServer
+from tests.integration.row_server import row_server
 
 CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.csv"
 FAST = {"mode": "fast", "n_hyperopt_steps": 1}
@@ -275,9 +279,9 @@ class TestPublication:
     ) -> None:
         told = run(files, kind="fast")
         # The state after the old output was moved away: the new one is whole, but not in its place.
-        staged = tmp_path / f".explained.{told['fingerprint'][:12]}.tmp"
-        (tmp_path / "explained").rename(staged)
-        (tmp_path / f".explained.{told['fingerprint'][:12]}.old").mkdir()
+        hidden = tmp_path / ".explained.tmp"
+        (hidden / "replaced").mkdir(parents=True)
+        (tmp_path / "explained").rename(hidden / told["fingerprint"][:12])
         asked.clear()
 
         assert run(files, kind="fast") == told
@@ -302,6 +306,21 @@ class TestPublication:
         assert asked == []
         assert mapped(0, "0-4")["rows"] == 4
 
+    def test_a_folder_that_another_task_writes_at_this_moment_is_refused(
+        self, files: dict[str, Any], asked: list[int], tmp_path: Path
+    ) -> None:
+        place = locate(files["output_uri"])
+        for who, named in (
+            (("dag", "explain", "run", 7), "the map indexes 7 and -1 of this run write to the same place"),
+            (("dag", "explain", "run-0", -1), "being written by task 'explain' of DAG 'dag', run 'run-0'"),
+        ):
+            with (
+                Claim(place, place.sibling(".explained.tmp/claims"), Claimant(who, 1)),
+                pytest.raises(OutputInUseError, match=named),
+            ):
+                run(files, kind="fast")
+        assert asked == []
+
     def test_a_folder_with_anything_else_and_the_folder_of_the_data_are_refused(
         self, files: dict[str, Any], asked: list[int], tmp_path: Path
     ) -> None:
@@ -315,6 +334,34 @@ class TestPublication:
             run(files, output_uri=str(tmp_path / "one-file"))
         assert asked == []
         assert (tmp_path / "explained" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["factual", "alternative"])
+def test_a_killed_task_leaves_the_old_output_and_the_next_try_goes_on_from_its_finished_parts(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contents() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    explained_rows.calibration_frame().to_csv(tmp_path / "calibration.csv", index=False)
+    explained_rows.rows_frame().to_csv(tmp_path / "rows.csv", index=False)
+    asked = {"kind": kind, "conjunctions": {}}
+    with row_server(explained_rows.FEATURES) as server:
+        told = {"conn_type": "cleartrace", "host": server.url, "password": "canary-key"}
+        monkeypatch.setenv("AIRFLOW_CONN_CLEARTRACE_DEFAULT", json.dumps(told))
+        explained_rows.explain(str(tmp_path), f"{tmp_path}/out/", **asked)
+        whole, requests = contents(), len(server.requests)
+        explained_rows.explain(str(tmp_path), f"{tmp_path}/out/", rows="#rows=0-10", **asked)
+        old = contents()
+
+        killed_at(requests - 2, server, explained_rows.explain, str(tmp_path), f"{tmp_path}/out/", **asked)
+        assert contents() == old
+        server.requests.clear()
+        explained_rows.explain(str(tmp_path), f"{tmp_path}/out/", **asked)
+
+    assert contents() == whole, "the same bytes as without a kill, what the model was asked included"
+    assert len(server.requests) < requests / 2 + 2, "two parts of three were there"
+    assert sorted(listed(tmp_path)) == ["calibration.csv", "out", "rows.csv"]
 
 
 def test_rows_and_results_may_lie_on_s3(

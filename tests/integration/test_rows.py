@@ -26,10 +26,11 @@ from airflow_provider_cleartrace.operators.inference import (
 )
 from airflow_provider_cleartrace.operators.partitions import partitions
 from airflow_provider_cleartrace.operators.row_reader import BadRowError
+from airflow_provider_cleartrace.storage.claims import OutputInUseError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from tests.integration.airflow_tasks import context
 from tests.integration.killed_task import killed_at, processes
-from tests.integration.row_server import RowServer, row_server
+from tests.integration.row_server import RowServer, honest, row_server
 
 FEATURES: dict[str, Any] = {
     "age": {"dtype": "integer", "mean": 50.0},
@@ -83,11 +84,11 @@ def logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str])
     return lambda: caplog.text + "".join(capsys.readouterr())
 
 
-def predict(data: str, output: Path | str, **arguments: Any) -> dict[str, Any]:
+def predict(data: str, output: Path | str, *, try_number: int = 1, **arguments: Any) -> dict[str, Any]:
     operator = ClearTracePredictOperator(
         task_id="t", model_id="m", data=data, output_uri=str(output), **{"batch_rows": 64} | arguments
     )
-    return dict(operator.execute(context()))
+    return dict(operator.execute(context(try_number=try_number)))
 
 
 def explain(data: str, output: Path | str, **arguments: Any) -> dict[str, Any]:
@@ -97,9 +98,10 @@ def explain(data: str, output: Path | str, **arguments: Any) -> dict[str, Any]:
     return dict(operator.execute(context()))
 
 
-def mapped(index: int, data: str, output: str) -> dict[str, Any]:
+def instance(data: str, output: str, **which: Any) -> dict[str, Any]:
+    """Another task instance than that of :func:`predict`."""
     operator = ClearTracePredictOperator(task_id="t", model_id="m", data=data, output_uri=output)
-    return dict(operator.execute(context(map_index=index)))
+    return dict(operator.execute(context(**which)))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -554,29 +556,47 @@ class TestPublication:
         self, server: RowServer, data: str, tmp_path: Path
     ) -> None:
         for place in (f"{tmp_path}/out/", f"{tmp_path}/out.csv"):
-            mapped(0, f"{data}#rows=0-100", place)
+            instance(f"{data}#rows=0-100", place, map_index=0)
             with pytest.raises(StorageError, match=r"map indexes 0 and 1 .* put \{\{ ti.map_index \}\}"):
-                mapped(1, f"{data}#rows=100-200", place)
-            assert mapped(1, f"{data}#rows=0-100", place)["rows"] == 100, "mapped anew, the same work"
+                instance(f"{data}#rows=100-200", place, map_index=1)
+            anew = instance(f"{data}#rows=0-100", place, map_index=1)
+            assert anew["rows"] == 100, "mapped anew, the same work"
         assert sorted(path.name for path in tmp_path.iterdir() if ".tmp" in path.name) == []
 
-    def test_of_map_indexes_that_share_a_place_at_one_time_none_replaces_the_other(
+    def test_who_writes_to_a_place_at_the_same_time_is_refused_and_touches_nothing(
         self, server: RowServer, data: str, tmp_path: Path
     ) -> None:
         refused: list[BaseException | None] = []
 
-        def start_another(_: str, __: Any, answer: Any) -> Any:
+        def start_others(_: str, __: Any, answer: Any) -> Any:
             if len(server.requests) == 1:
-                other = pool.submit(mapped, 1, f"{data}#rows=0-9", f"{tmp_path}/out/")
-                refused.append(other.exception())
+                for which in ({"map_index": 1}, {"run_id": "next"}):
+                    other = pool.submit(instance, f"{data}#rows=0-9", f"{tmp_path}/out/", **which)
+                    refused.append(other.exception())
             return answer
 
-        server.fault = start_another
+        server.fault = start_others
         with processes(1) as pool:
             predict(data, f"{tmp_path}/out/")
-        assert isinstance(refused[0], StorageError)
+        assert [type(error) for error in refused] == [OutputInUseError] * 2
         assert "the map indexes -1 and 1 of this run" in str(refused[0])
+        assert "out/: being written by task 'task' of DAG 'dag', run 'run', try 1" in str(refused[1])
         assert read(tmp_path / "out")["prediction"].tolist() == PREDICTED
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.parquet"]
+
+    def test_a_try_that_was_given_up_and_still_runs_leaves_the_output_to_the_next_try(
+        self, server: RowServer, data: str, tmp_path: Path
+    ) -> None:
+        def start_next(_: str, __: Any, answer: Any) -> Any:
+            if len(server.requests) == 10:
+                pool.submit(predict, data, f"{tmp_path}/out/", part_rows=100, try_number=2).result()
+            return answer
+
+        server.fault = start_next
+        with processes(1) as pool, pytest.raises(OutputInUseError, match="taken over by"):
+            predict(data, f"{tmp_path}/out/", part_rows=100)
+        assert read(tmp_path / "out")["prediction"].tolist() == PREDICTED
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.parquet"]
 
     def test_a_reader_of_a_folder_finds_the_old_output_or_the_new_one_at_any_moment(
         self, server: RowServer, data: str, tmp_path: Path
@@ -607,7 +627,7 @@ class TestPublication:
     def test_a_folder_is_replaced_also_where_folders_cannot_be_exchanged(
         self, server: RowServer, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_provider_cleartrace.storage.outputs.exchange", lambda *_: False)
+        monkeypatch.setattr("airflow_provider_cleartrace.storage.placing.exchange", lambda *_: False)
         for stop in (100, 200):
             predict(f"{data}#rows=0-{stop}", f"{tmp_path}/out/")
         assert read(tmp_path / "out")["row"].tolist() == list(range(200))
@@ -643,6 +663,28 @@ class TestPublication:
         assert told["rows_written"] == ROWS
         assert read(tmp_path / "out")["prediction"].tolist() == PREDICTED
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "rows.parquet"]
+
+    @pytest.mark.parametrize("change", ["training", "server"])
+    def test_parts_of_another_server_or_of_a_model_before_it_was_trained_anew_are_not_reused(
+        self, monkeypatch: pytest.MonkeyPatch, data: str, tmp_path: Path, change: str
+    ) -> None:
+        def dies(_: str, __: Any, answer: Any) -> Any:
+            return (500, {"detail": "broken"}) if len(served.requests) > 7 else answer
+
+        def export() -> Any:
+            return predict(data, f"{tmp_path}/out/", part_rows=200, batch_rows=100, max_in_flight=1)
+
+        with row_server(FEATURES, fault=dies) as served, row_server(FEATURES) as other:
+            connect(monkeypatch, served)
+            with pytest.raises(ServerError):
+                export()
+            if change == "training":
+                served.fault, served.state = honest, 2.0
+                served.requests.clear()
+            else:
+                connect(monkeypatch, other)
+            export()
+        assert len((served if change == "training" else other).requests) == 10
 
     def test_a_disk_that_cannot_be_written_leaves_the_old_output(
         self, server: RowServer, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
