@@ -248,9 +248,10 @@ class TestExports:
         move = Location.move
 
         def fail_at_the_third(self: Location, target: Location) -> None:
-            moved.append(target.uri)
-            if len(moved) == 3:
-                raise StorageError("the network is gone")
+            if ".tmp/" not in target.uri:  # parts are moved as well, while they are written
+                moved.append(target.uri)
+                if len(moved) == 3:
+                    raise StorageError("the network is gone")
             move(self, target)
 
         monkeypatch.setattr(Location, "move", fail_at_the_third)
