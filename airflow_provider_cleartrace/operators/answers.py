@@ -53,13 +53,15 @@ class Asked:
     @classmethod
     def of(cls, rows: pa.RecordBatch) -> Asked:
         """Choose the rows to copy, the same for the same batch; a single row has no order."""
-        import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
+        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
         count = rows.num_rows
-        chosen: list[int] = []
-        if count > 1:
-            chosen = random.Random(count).sample(range(count), min(CONTROL_ROWS, count))  # noqa: S311  (no secret)
-        return cls(rows.take(column_of(np.array([*range(count), *chosen], dtype=np.int64))), chosen)
+        if count < 2:
+            return cls(rows, ())
+        chosen = random.Random(count).sample(range(count), min(CONTROL_ROWS, count))  # noqa: S311  (no secret)
+        copies = [rows.slice(row, 1) for row in chosen]
+        (asked,) = pa.Table.from_batches([rows, *copies]).combine_chunks().to_batches()
+        return cls(asked, chosen)
 
     def settled(self, values: Any, what: str) -> Any:
         """The rows' own answers out of an array with one entry a row that was sent.
