@@ -92,17 +92,21 @@ def _effect(
     doubt = SubmitInDoubtError(model_id=model_id, job=job, reason=str(lost))
     waited = 0.0
     for look in itertools.count():
+        failure: OuterProductError | None = None
         try:
             found = yield from job_known(session, model_id, job)
         except OuterProductError as error:
-            raise doubt from error
-        if found is not None and _is_another(found, before):
-            return found
-        if waited >= VISIBLE_WITHIN:
+            failure = error
+        else:
+            if found is not None and _is_another(found, before):
+                return found
+        if waited >= VISIBLE_WITHIN or (failure is not None and not failure.transient):
             break
         delay = VISIBILITY_BACKOFF.delay(look)
         waited += delay
         yield from pause(delay)
+    if failure is not None:
+        raise doubt from failure
     if found is not None and found.job_id is None:  # the job before it, or its own in the same state
         raise doubt from lost
     return None

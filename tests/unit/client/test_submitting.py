@@ -165,7 +165,13 @@ class TestAnAnalysisOfAModelWithOneStatusForAll:
         assert run.sent().count(SEGMENT) == 1
 
 
-def test_looks_that_fail_leave_a_doubt() -> None:
+def test_looks_that_fail_for_a_while_are_repeated() -> None:
+    run = script(UNKNOWN, LOST, *[answer(503, {})] * 5, says("running", job="fit"))
+    assert submit_fit(run).status == "running"
+    assert run.sent().count(FIT) == 1
+
+
+def test_looks_that_fail_for_good_leave_a_doubt() -> None:
     run = Service([LOST], lambda sent: answer(401, {}) if sent else UNKNOWN)
     with pytest.raises(SubmitInDoubtError) as doubt:
         submit_fit(run)
