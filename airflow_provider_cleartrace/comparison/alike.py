@@ -70,7 +70,7 @@ def known_numbers(batch: pa.RecordBatch, columns: Sequence[str], uri: str) -> ND
     import numpy as np  # noqa: PLC0415  (loads where rows are touched, never with a DAG)
 
     values: NDArray[np.float64] = numbers(batch, columns, uri)
-    for name, unknown in zip(columns, np.isnan(values).any(axis=0).tolist(), strict=True):
-        if unknown:
+    for place, name in enumerate(columns):
+        if np.isnan(values[:, place]).any():
             raise ComparisonError(f"{uri}: the column {name!r} has missing or infinite values")
     return values

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class ClearTraceReportLink(BaseOperatorLink):
-    """Leads to the HTML file of a report once it is there; the task stores the address itself."""
+    """Leads to a report once it is there: to the task's tab in Airflow's UI, or the file.
+
+    The task stores the address itself.
+    """
 
     name = "ClearTrace report"
     xcom_key = "cleartrace_report_link"

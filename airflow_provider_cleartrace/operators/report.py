@@ -14,6 +14,7 @@ from airflow_provider_cleartrace.assets.files import file_uri
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.links.model import ClearTraceModelLink
 from airflow_provider_cleartrace.links.report import ClearTraceReportLink
+from airflow_provider_cleartrace.links.tab import HAS_TABS, tab_of
 from airflow_provider_cleartrace.operators.arguments import named_columns, one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.reports.branding import Branding, read_branding, read_templates
@@ -70,8 +71,10 @@ class ClearTraceReportOperator(ClearTraceOperator):
             report's JSON, the last before it in the order of paths. None there yet is no error.
         rows: Identities of rows to show in detail; by default those of the highest, median and lowest
             prediction.
-        id_columns: Columns that identify a row in the files; by default the first of each.
-        raw_gradient: Whether ``explanations`` were made with it, as they are by default.
+        id_columns: Columns that identify a row in the files; by default those that each file's manifest
+            tells, or else its first.
+        raw_gradient: Whether ``explanations`` were made with it; by default as their manifest tells, or else
+            True.
         audience: ``technical`` or ``business`` words.
         title: Of the report; by default the model's target and id.
         formats: Which of ``html``, ``md`` and ``json`` to write.
@@ -79,7 +82,8 @@ class ClearTraceReportOperator(ClearTraceOperator):
             or extend as ``base/report.html``, those of this package.
         branding: A ``.json`` file with ``name``, ``logo`` (data URI), ``accent``, ``accent_dark``, ``css``,
             or a ``.css`` file.
-        page_url: Address that the task's button leads to, where the report is served somewhere.
+        page_url: Address that the task's button leads to, where the report is served somewhere; by default
+            the tab of the task in Airflow's UI, and before Airflow 3.1 the file.
     """
 
     template_fields: Sequence[str] = (
@@ -114,7 +118,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
         previous: str | None = None,
         rows: Sequence[Any] | None = None,
         id_columns: Sequence[str] | None = None,
-        raw_gradient: bool = True,
+        raw_gradient: bool | None = None,
         audience: Audience = "technical",
         title: str | None = None,
         formats: Sequence[Format] = FORMATS,
@@ -168,7 +172,8 @@ class ClearTraceReportOperator(ClearTraceOperator):
             publish_bytes(places[name], content)
         uris = {name: places[name].uri for name in contents}
         if "html" in contents:
-            ClearTraceReportLink.persist(context, self.page_url or _address(places["html"]))
+            tab = tab_of(context["ti"]) if HAS_TABS else None
+            ClearTraceReportLink.persist(context, self.page_url or tab or _address(places["html"]))
         self.log.info("report of model %s: %s", self.model_id, ", ".join(uris.values()))
         return self._manifest(
             context,

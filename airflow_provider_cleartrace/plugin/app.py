@@ -44,7 +44,9 @@ PAGE_POLICY = (
 )
 """Our pages: no script, one style sheet that is named by its checksum, and one frame for the report."""
 
-REPORT_POLICY = f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; {FRAMED}"
+REPORT_POLICY = (
+    f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; {FRAMED}"
+)
 """A report: a page of nobody's origin that runs and fetches nothing, whatever is written in it."""
 
 HEADERS = {

@@ -8,10 +8,9 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-log = logging.getLogger(__name__)
+from airflow_provider_cleartrace.links.tab import HAS_TABS, TASK_ROUTE
 
-HAS_TABS = hasattr(AirflowPlugin, "external_views")
-"""Whether this Airflow's UI takes tabs: not before 3.1, where the plugin offers nothing at all."""
+log = logging.getLogger(__name__)
 
 PREFIX = "/cleartrace"
 """Where Airflow's API server mounts the pages."""
@@ -38,7 +37,7 @@ TABS = [
         "icon": ICON,
         "destination": "task_instance",
         "href": f"{RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}",
-        "url_route": "cleartrace-task",
+        "url_route": TASK_ROUTE,
     },
 ]
 """Airflow leaves out a view whose ``url_route`` another has as well."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from airflow_provider_cleartrace.comparison.thresholds import FIGURES
 from airflow_provider_cleartrace.reports.drift import Comparison, DriverDrift
-from airflow_provider_cleartrace.reports.figures import NONE, Shown, number, percent, points
-from airflow_provider_cleartrace.reports.terms import DRIFT_FIGURES, TERMS, Audience
+from airflow_provider_cleartrace.reports.figure_names import DRIFT_FIGURES
+from airflow_provider_cleartrace.reports.figures import NONE, Shown, decimal, number, percent, points
+from airflow_provider_cleartrace.reports.terms import TERMS, Audience
 
 Part = Shown | str
 
@@ -25,20 +26,25 @@ _SHARES = frozenset(
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: its title, the heads of its columns, and its lines, each of them named by its first cell."""
+    """A table: its title, the heads of its columns, and its lines, each of them named by its first cell.
+
+    ``marked`` are the first cells of the lines to look at.
+    """
 
     title: str
     head: tuple[str, ...]
     lines: tuple[tuple[Part, ...], ...]
+    marked: frozenset[Part] = frozenset()
 
 
 @dataclass(frozen=True)
 class DriftWords:
-    """The wording of a comparison; ``prediction`` writes a prediction as the rest of the report does."""
+    """The wording of a comparison; predictions and widths are written as in the rest of the report."""
 
     audience: Audience
     told: Comparison
     prediction: Callable[[float | None], Part]
+    width: Callable[[float | None], Part]
 
     @property
     def _terms(self) -> Mapping[str, str]:
@@ -86,22 +92,34 @@ class DriftWords:
         crossed = {crossing.figure for crossing in told.crossed}
         by_chance = self._by_chance()
         lines = []
-        for name, value in told.figures.items():
-            written = percent if name in _SHARES else number
+        for name, value in sorted(told.figures.items(), key=lambda item: self._concern(item[0])):
+            written = percent if name in _SHARES else decimal
             bound, side = told.thresholds.get(name), FIGURES.get(name)
             state = NONE if bound is None else terms["crossed" if name in crossed else "kept"]
             lines.append(
                 (
                     self.figure_name(name),
                     written(value),
-                    number(by_chance.get(name)),
+                    decimal(by_chance.get(name)),
                     written(bound if side == "above" else None),
                     written(bound if side == "below" else None),
                     state,
                 )
             )
         columns = ("name", "value", "by_chance", "at_most", "at_least", "threshold")
-        return Grid(terms["drift_figures"], tuple(terms[column] for column in columns), tuple(lines))
+        marked = frozenset(map(self.figure_name, crossed))
+        return Grid(terms["drift_figures"], tuple(terms[column] for column in columns), tuple(lines), marked)
+
+    def _concern(self, figure: str) -> int:
+        """What was crossed comes first, then what was judged."""
+        if any(crossing.figure == figure for crossing in self.told.crossed):
+            return 0
+        return 1 if figure in self.told.thresholds else 2
+
+    def _sides_of(self, *columns: str) -> tuple[str, ...]:
+        """Heads of columns that tell both sides."""
+        terms = self._terms
+        return tuple(f"{terms[name]}, {terms[side]}" for name in columns for side in ("reference", "current"))
 
     def _by_chance(self) -> dict[str, float]:
         """What two samples of one population would have, of the figures that tell it."""
@@ -122,14 +140,13 @@ class DriftWords:
                 terms["prediction"],
                 self.figure_name("psi"),
                 terms["by_chance"],
-                f"{terms['mean']}: {terms['reference']}",
-                terms["current"],
+                *self._sides_of("mean"),
             ),
             tuple(
                 (
                     terms["all_rows"] if each.label is None else each.label,
-                    number(each.psi),
-                    number(each.psi_by_chance),
+                    decimal(each.psi),
+                    decimal(each.psi_by_chance),
                     self.prediction(each.reference_mean),
                     self.prediction(each.current_mean),
                 )
@@ -139,13 +156,10 @@ class DriftWords:
 
     def _drivers(self, title: str, drift: DriverDrift | None) -> Grid:
         terms = self._terms
+        moved = () if drift is None else [each for each in drift.features if _is_seen(each.share_difference)]
         return Grid(
             title,
-            (
-                terms["feature"],
-                *(f"{terms['share']}: {terms['reference']}", terms["current"], terms["change"]),
-                *(f"{terms['rank']}: {terms['reference']}", terms["current"]),
-            ),
+            (terms["feature"], *self._sides_of("share"), terms["change"], *self._sides_of("rank")),
             tuple(
                 (
                     each.feature,
@@ -155,7 +169,7 @@ class DriftWords:
                     number(each.reference_rank),
                     number(each.current_rank),
                 )
-                for each in (() if drift is None else drift.features[:LISTED_SHIFTS])
+                for each in moved[:LISTED_SHIFTS]
             ),
         )
 
@@ -163,11 +177,7 @@ class DriftWords:
         terms, drift = self._terms, self.told.personas
         return Grid(
             terms["persona_shares"],
-            (
-                terms["persona"],
-                *(f"{terms['row_count']}: {terms['reference']}", terms["current"]),
-                *(f"{terms['share']}: {terms['reference']}", terms["current"], terms["change"]),
-            ),
+            (terms["persona"], *self._sides_of("row_count", "share"), terms["change"]),
             tuple(
                 (
                     terms["no_persona"] if each.persona is None else each.persona,
@@ -205,10 +215,15 @@ class DriftWords:
             lines = (
                 (
                     terms["prediction_width"],
-                    number(then.mean_prediction_width),
-                    number(now.mean_prediction_width),
+                    self.width(then.mean_prediction_width),
+                    self.width(now.mean_prediction_width),
                 ),
-                (terms["weight_width"], number(then.mean_weight_width), number(now.mean_weight_width)),
+                (
+                    terms["weight_width"],
+                    self.width(then.mean_weight_width),
+                    self.width(now.mean_weight_width),
+                ),
+                (terms["rows_with_rules"], number(then.rows), number(now.rows)),
                 (terms["n_rules"], number(then.rules), number(now.rules)),
                 (terms["open_rules"], number(then.open_rules), number(now.open_rules)),
             )
@@ -228,4 +243,10 @@ class DriftWords:
 
     def _beside(self, title: str, lines: tuple[tuple[Part, ...], ...]) -> Grid:
         terms = self._terms
-        return Grid(title, (terms["name"], terms["reference"], terms["current"]), lines)
+        sides = (terms["reference"].capitalize(), terms["current"].capitalize())
+        return Grid(title, (terms["name"], *sides), lines)
+
+
+def _is_seen(difference: float) -> bool:
+    """Whether a difference of shares is one when it is written in points."""
+    return round(difference * 100, 1) != 0

@@ -119,7 +119,7 @@ class ClassShare(Fact):
 class Predictions(Fact):
     """The predictions of all rows; of more than two classes: the probability of the most probable.
 
-    ``below`` counts the rows under ``boundary``, where a decision has one.
+    ``below`` counts the rows under ``boundary``, where a decision has one, and ``above`` all others.
     """
 
     scale: Literal["probability", "value"]
@@ -134,6 +134,8 @@ class Predictions(Fact):
     boundary: float | None = None
     below: int | None = None
     below_share: float | None = None
+    above: int | None = None
+    above_share: float | None = None
     bins: tuple[Bin, ...]
     classes: tuple[ClassShare, ...] = ()
 
@@ -233,9 +235,10 @@ class EditedFeature(Fact):
 
 
 class Scenarios(Fact):
-    """The search for ways to the wanted class."""
+    """The search for ways to the wanted class, which ``needed`` of the rows are not in already."""
 
     rows: int
+    needed: int
     solved: int
     solved_share: float
     already_there: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 MINUS = "\N{MINUS SIGN}"
@@ -32,9 +33,11 @@ def number(value: float | None) -> Shown | str:
     return Shown(value, _signed_well(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"))
 
 
-def decimal(value: float | None) -> Shown | str:
-    """Three decimals, so that a column of them lines up."""
-    return NONE if value is None else Shown(value, _signed_well(f"{value:.3f}"))
+def decimal(value: float | None, places: int = 3, *, sign: bool = False) -> Shown | str:
+    """So many decimals, that a column of them lines up; ``sign`` is for differences."""
+    if value is None:
+        return NONE
+    return Shown(value, _signed_well(f"{value:+,.{places}f}" if sign else f"{value:,.{places}f}"))
 
 
 def percent(value: float | None) -> Shown | str:
@@ -50,10 +53,21 @@ def signed(value: float | None) -> Shown | str:
     return Shown(value, _signed_well(digits if abs(value) < 1000 else f"{value:+,.0f}"))
 
 
-def points(value: float | None) -> Shown | str:
-    """A difference of two shares in percentage points."""
-    return NONE if value is None else Shown(value, _signed_well(f"{value * 100:+.1f} pp"))
+def points(value: float | None, *, sign: bool = True) -> Shown | str:
+    """A difference of two shares in percentage points; without a sign it is a width."""
+    if value is None:
+        return NONE
+    return Shown(value, _signed_well(f"{value * 100:+.1f} pp" if sign else f"{value * 100:.1f} pp"))
+
+
+def moment(told: str) -> str:
+    """A time in ISO 8601 to the minute, with its zone."""
+    at = dt.datetime.fromisoformat(told)
+    return f"{at:%Y-%m-%d %H:%M} {at.tzname() or ''}".strip()
 
 
 def _signed_well(text: str) -> str:
+    """With a true minus, and no sign where the rounded number is zero."""
+    if not any(digit in text for digit in "123456789"):
+        return text.lstrip("+-")
     return text.replace("-", MINUS, 1) if text.startswith("-") else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ HTML, MARKDOWN = "report.html", "report.md"
 
 BASE = "base"
 """The package's own templates under another name, so that a user's can extend ``base/report.html``."""
+
+
+_BREAKS = re.compile(r"([_/])(?=\w)")
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,19 @@ def _environment(look: Look, *, autoescape: bool) -> Environment:
     for name in ("number", "decimal", "percent", "signed", "points"):
         environment.filters[name] = getattr(figures, name)
     environment.filters["blocks"] = prose.blocks
+    environment.filters["moment"] = figures.moment
+    environment.filters["breakable"] = _breakable
     return environment
+
+
+def _breakable(value: Any) -> Markup:
+    """A value as HTML whose long names may wrap behind their underscores and slashes."""
+    from markupsafe import Markup, escape  # noqa: PLC0415  (comes with Jinja2)
+
+    whole = escape(value)
+    if not isinstance(value, str):
+        return whole
+    return Markup(_BREAKS.sub(r"\1<wbr>", whole))  # noqa: S704  (escaped above)
 
 
 def _rendered(environment: Environment, name: str, report: Report, look: Look, **more: Any) -> bytes:

@@ -21,9 +21,9 @@ Format = Callable[[float], object]
 """How a number is written."""
 
 PLOTTED_DRIVERS = 12
-LABEL = 46
-VALUE = 18
-"""Characters of a label, and of a value in it: together less than half of a plot's width."""
+LABEL = 52
+VALUE = 22
+"""Characters of a label, and of a value in it: together about half of a plot's width."""
 
 WIDTH = 7.4
 """Inches of 72 points; the page scales the plot to its column."""

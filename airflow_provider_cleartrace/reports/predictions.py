@@ -93,6 +93,7 @@ def describe(scores: Scores, layout: Layout, task: str | None) -> Predictions:
     counts, _ = np.histogram(values, bins=edges)
     boundary = DECISION_BOUNDARY if probability and task == "binary" else None
     below = None if boundary is None else int((values < boundary).sum())
+    above = None if below is None else len(values) - below
     return Predictions(
         scale="probability" if probability else "value",
         rows=len(scores.values),
@@ -106,6 +107,8 @@ def describe(scores: Scores, layout: Layout, task: str | None) -> Predictions:
         boundary=boundary,
         below=below,
         below_share=None if below is None else below / len(values),
+        above=above,
+        above_share=None if above is None else above / len(values),
         bins=tuple(
             Bin(low=round(float(edges[index]), 12), high=round(float(edges[index + 1]), 12), rows=int(count))
             for index, count in enumerate(counts)

@@ -52,7 +52,7 @@ def read_scenarios(table: Table, id_columns: Sequence[str], asked: Collection[st
         ReportError: the table lacks a column of scenarios.
     """
     if not table.columns:  # JSON Lines without a line: no row was to be searched for
-        return Scenarios(rows=0, solved=0, solved_share=0.0, already_there=0, unsolved=0)
+        return Scenarios(rows=0, needed=0, solved=0, solved_share=0.0, already_there=0, unsolved=0)
     if missing := [name for name in COLUMNS if name not in table.columns]:
         raise ReportError(f"{table.uri}: no column {missing[0]!r}: not an output of a Scenario task")
     ids = id_columns_of(table, id_columns)
@@ -68,13 +68,14 @@ def read_scenarios(table: Table, id_columns: Sequence[str], asked: Collection[st
                 wanted.setdefault(row.identity, len(befores))
             edited.update(_changes(row.changes, table.uri).keys())
             befores.append(row.before)
-    solved = len(befores)
+    solved, needed = len(befores), rows - there
     return Scenarios(
         rows=rows,
+        needed=needed,
         solved=solved,
-        solved_share=solved / rows if rows else 0.0,
+        solved_share=solved / needed if needed else 0.0,
         already_there=there,
-        unsolved=rows - there - solved,
+        unsolved=needed - solved,
         mean_edits=edited.total() / solved if solved else None,
         features=tuple(
             EditedFeature(feature=name, rows=count, share=count / solved)

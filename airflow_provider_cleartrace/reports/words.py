@@ -1,23 +1,20 @@
-"""What a report says: the terms, number formats and sentences for an audience, all chosen here."""
+"""What a report says: the terms and number formats for an audience, and the order of its sections."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from airflow_provider_cleartrace.reports.change_words import ChangeWords
 from airflow_provider_cleartrace.reports.drift_words import DriftWords
-from airflow_provider_cleartrace.reports.facts import DriverMove, Moved, Predictions, Report
-from airflow_provider_cleartrace.reports.figures import Shown, decimal, number, percent, points, signed
-from airflow_provider_cleartrace.reports.terms import FIGURE_NAMES, TERMS, Audience
+from airflow_provider_cleartrace.reports.facts import Report
+from airflow_provider_cleartrace.reports.figure_names import FIGURE_NAMES, METRIC_NAMES
+from airflow_provider_cleartrace.reports.figures import NONE, Shown, decimal, number, percent, points, signed
+from airflow_provider_cleartrace.reports.glossary import explained_terms
+from airflow_provider_cleartrace.reports.summary import Summary
+from airflow_provider_cleartrace.reports.terms import TERMS, Audience
 
-Part = Shown | str
-Sentence = tuple[Part, ...]
-"""Words and numbers in turn; the numbers keep their exact values."""
-
-LOOSE_FIDELITY = 0.9
-"""Below it, an explanation of a student is not one of its teacher."""
-
-LARGE_CALIBRATION_ERROR = 0.05
-"""Five points between told and true probabilities are enough to move decisions."""
+MOST_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -30,28 +27,56 @@ class Words:
     def __getitem__(self, term: str) -> str:
         return TERMS[self.audience][term]
 
-    def prediction(self, value: float | None) -> Shown | str:
-        """A prediction: a probability as a percentage for business, with three decimals otherwise."""
-        if self.report.predictions is not None and self.report.predictions.scale == "value":
-            return number(value)
-        if self.report.predictions is None and self.report.model.task not in {"binary", "multiclass"}:
-            return number(value)
-        return percent(value) if self.audience == "business" else decimal(value)
+    @property
+    def is_business(self) -> bool:
+        """Whether the readers decide, rather than build models."""
+        return self.audience == "business"
 
     @property
-    def drift(self) -> DriftWords | None:
-        """The wording of the comparison, where the report has one."""
-        told = self.report.comparison
-        return None if told is None else DriftWords(self.audience, told, self.prediction)
+    def of_probabilities(self) -> bool:
+        """Whether the predictions are probabilities, and not values of the target."""
+        if self.report.predictions is not None:
+            return self.report.predictions.scale == "probability"
+        return self.report.model.task in {"binary", "multiclass"}
+
+    def prediction(self, value: float | None, *, sign: bool = False) -> Shown | str:
+        """A prediction: a probability as a percentage for business, with three decimals otherwise.
+
+        A value of the target has as many decimals as tell a thousandth of the range of all predictions.
+        ``sign`` is for differences.
+        """
+        if self.of_probabilities:
+            if not self.is_business:
+                return decimal(value, sign=sign)
+            return points(value) if sign else percent(value)
+        places = self._places
+        if value is None or places is None:
+            return signed(value) if sign else number(value)
+        return decimal(value, places, sign=sign)
+
+    @property
+    def _places(self) -> int | None:
+        scored = self.report.predictions
+        if scored is None or not scored.maximum > scored.minimum:
+            return None
+        digits = 3 - math.floor(math.log10(scored.maximum - scored.minimum))
+        return min(max(digits, 0), MOST_DECIMALS)
+
+    def width(self, value: float | None) -> Shown | str:
+        """The width of an interval of predictions."""
+        if self.of_probabilities and self.is_business:
+            return points(value, sign=False)
+        return self.prediction(value)
 
     def driver(self, value: float | None) -> Shown | str:
         """A local driver, with its sign."""
         return signed(value)
 
     def figure_name(self, name: str) -> str:
-        """A compared figure in words; metrics keep the service's names."""
-        known = FIGURE_NAMES.get(name)
-        return name.partition(".")[2] if known is None else known[self.audience == "business"]
+        """A figure in words; metrics that are not known keep the service's names."""
+        bare = name.partition(".")[2] if name.startswith(("metric.", "fidelity.")) else name
+        known = FIGURE_NAMES.get(name) or METRIC_NAMES.get(bare)
+        return bare if known is None else known[self.is_business]
 
     def rows_lead(self) -> str:
         """How to read the drivers of a row."""
@@ -79,189 +104,55 @@ class Words:
         report = self.report
         return [
             ("summary", True),
+            ("predictions", report.predictions is not None),
+            ("drivers", report.drivers is not None),
             ("changes", report.changes is not None),
             ("comparison", report.comparison is not None),
-            ("drivers", report.drivers is not None),
-            ("predictions", report.predictions is not None),
             ("rows", bool(report.rows)),
             ("reasons", report.reasons is not None),
             ("personas", report.segments is not None),
             ("scenarios", report.scenarios is not None),
             ("calibrated", report.calibrated is not None),
             ("narrative", bool(report.narrative)),
-            ("model", True),
             ("caveats", True),
+            ("model", True),
+            ("terms", bool(self.terms())),
         ]
 
-    def same_model(self) -> str:
-        """Whether model and data are those of the earlier report."""
-        changes = self.report.changes
-        if changes is None:
-            return ""
-        model = "The model is the same" if changes.same_model else f"The model was {changes.earlier_model_id}"
-        data = {True: "the data is the same", False: "the data is other", None: "the data was not named"}
-        return f"{model}; {data[changes.same_data]}."
+    @property
+    def summary(self) -> Summary:
+        """The key figures and sentences of the first screen, and the caveats."""
+        return Summary(self)
 
-    def moved(self) -> list[tuple[str, tuple[Moved, ...], str]]:
-        """The comparisons with an earlier report: their headings, figures, and what these are."""
-        changes = self.report.changes
-        if changes is None:
+    @property
+    def changes(self) -> ChangeWords | None:
+        """The wording of what is different from the previous report, where there is one."""
+        told = self.report.changes
+        return None if told is None else ChangeWords(self, told)
+
+    @property
+    def drift(self) -> DriftWords | None:
+        """The wording of the comparison, where the report has one."""
+        told = self.report.comparison
+        return None if told is None else DriftWords(self.audience, told, self.prediction, self.width)
+
+    def reliability(self) -> list[tuple[str, Shown | str]]:
+        """How far calibrated intervals can be trusted, as far as it is told."""
+        told = self.report.calibrated
+        if told is None:
             return []
-        listed = [
-            (self["key_figures"], changes.figures, "figure"),
-            (f"{self['personas']}: {self['share'].lower()}", changes.personas, "share"),
-            (f"{self['reasons']}: {self['share'].lower()}", changes.reasons, "share"),
+        figures = [
+            (self["row_count"], number(told.rows)),
+            (self["n_rules"], number(told.rules)),
+            (self["mean_width"], self.width(told.mean_width)),
+            (self["widest"], self.width(told.widest)),
+            (self["calibration_rows"], number(told.calibration_rows)),
+            (self["held_out_rows"], number(told.held_out_rows)),
+            (self["coverage"], percent(told.coverage)),
+            (self["calibration_error"], percent(told.calibration_error)),
         ]
-        return [
-            (title, tuple(move for move in moves if move.difference != 0), kind)
-            for title, moves, kind in listed
-        ]
+        return [(name, figure) for name, figure in figures if figure != NONE]
 
-    def moved_drivers(self) -> list[DriverMove]:
-        """Drivers whose rank or share is another than in the earlier report."""
-        changes = self.report.changes
-        return [
-            move
-            for move in (() if changes is None else changes.drivers)
-            if (move.rank_before, move.share_before) != (move.rank_after, move.share_after)
-        ]
-
-    def any_moved(self) -> bool:
-        """Whether anything is different from the earlier report."""
-        return bool(self.moved_drivers()) or any(moves for _, moves, _ in self.moved())
-
-    def compared(self, name: str, value: float | None, kind: str, *, difference: bool = False) -> Shown | str:
-        """A compared figure, as its kind is written elsewhere in the report."""
-        if kind == "share" or name.endswith("_share") or name == "calibrated.coverage":
-            return points(value) if difference else percent(value)
-        if name in {"predictions.rows"}:
-            return number(value if value is None else int(value))
-        if name in {"predictions.mean", "predictions.median"}:
-            if not difference:
-                return self.prediction(value)
-            if isinstance(shown := self.prediction(value), Shown) and shown.text.endswith("%"):
-                return points(value)
-        return signed(value) if difference else number(value)
-
-    def key_figures(self) -> list[tuple[str, Part]]:
-        """Up to six figures for the head of the report."""
-        report, told = self.report, list[tuple[str, Part]]()
-        if (scored := report.predictions) is not None:
-            told += [
-                (self["row_count"], number(scored.rows)),
-                (self["mean_prediction"], self.prediction(scored.mean)),
-            ]
-            if scored.below_share is not None:
-                told.append((f"Below {scored.boundary:g}", percent(scored.below_share)))
-        if report.drivers is not None:
-            told.append(("Strongest driver", report.drivers.listed[0].feature))
-        if report.scenarios is not None:
-            told.append((self["scenario_rows"], percent(report.scenarios.solved_share)))
-        if (figure := self._quality()) is not None:
-            told.append(figure)
-        return told[:6]
-
-    def _quality(self) -> tuple[str, Part] | None:
-        """The figure that says how far the model can be trusted."""
-        metrics = {figure.name: figure.value for figure in self.report.model.metrics}
-        known = {
-            "validation_auc": "AUC (held out)",
-            "validation_accuracy": "Accuracy (held out)",
-            "validation_r2": "R² (held out)",
-        }
-        return next(((text, decimal(metrics[name])) for name, text in known.items() if name in metrics), None)
-
-    def summary(self) -> list[Sentence]:
-        """The report in a few sentences, each from figures that the report shows."""
-        report, told = self.report, list[Sentence]()
-        rows = "cases" if self.audience == "business" else "rows"
-        if (scored := report.predictions) is not None:
-            told.append(self._scored(scored, rows))
-        if report.drivers is not None:
-            listed = report.drivers.listed[:3]
-            names = ", ".join(driver.feature for driver in listed)
-            share = percent(report.drivers.leading_share)
-            told.append((f"The strongest drivers are {names}; together they have ", share, " of the weight."))
-        if report.reasons is not None:
-            top = report.reasons.listed[0]
-            told.append(
-                (
-                    f"The most frequent reason is {top.code} ({top.text}), given for ",
-                    percent(top.share),
-                    f" of the {rows}.",
-                )
-            )
-        if report.segments is not None and report.segments.personas:
-            largest = report.segments.personas[0]
-            told.append(
-                (f"The largest group, “{largest.name}”, has ", percent(largest.share), f" of the {rows}.")
-            )
-        if (found := report.scenarios) is not None:
-            told.append(
-                (
-                    "A way to the wanted outcome was found for ",
-                    number(found.solved),
-                    " of ",
-                    number(found.rows),
-                    f" {rows} searched.",
-                )
-            )
-        if (changes := report.changes) is not None and not changes.same_model:
-            told.append((f"The model is another than in the previous report ({changes.earlier_model_id}).",))
-        if self.drift is not None:
-            told.append((self.drift.verdict(),))
-        return told
-
-    def _scored(self, scored: Predictions, rows: str) -> Sentence:
-        head: Sentence = (
-            number(scored.rows),
-            f" {rows} were scored; the mean of {self.outcome} is ",
-            self.prediction(scored.mean),
-        )
-        if scored.below is None:
-            return (*head, ".")
-        below = number(scored.below)
-        return (*head, "; ", below, " (", percent(scored.below_share), f") lie below {scored.boundary:g}.")
-
-    def caveats(self) -> list[Sentence]:
-        """What a reader could get wrong, as far as the figures tell."""
-        report, told = self.report, list[Sentence]()
-        for figure in report.model.fidelity:
-            if figure.value < LOOSE_FIDELITY and "error" not in figure.name and "rows" not in figure.name:
-                told.append(
-                    (
-                        f"The student follows its teacher loosely ({figure.name} ",
-                        decimal(figure.value),
-                        "): these explanations are the student's.",
-                    )
-                )
-        for figure in report.model.metrics:
-            if "calibration_error" in figure.name and figure.value > LARGE_CALIBRATION_ERROR:
-                told.append(
-                    ("Probabilities are off by ", percent(figure.value), " on average on held-out rows.")
-                )
-        if report.predictions is not None and report.predictions.missing:
-            told.append(
-                (
-                    number(report.predictions.missing),
-                    " rows have no prediction and are left out of all figures.",
-                )
-            )
-        if report.drivers is not None or report.rows:
-            told.append(
-                (
-                    "Drivers describe how the model reacts. They are associations in its data and do not"
-                    " prove that a change of the feature changes the outcome.",
-                )
-            )
-        if report.scenarios is not None:
-            told.append(
-                ("Scenarios are what the model would predict, not a promise, and may not be feasible.",)
-            )
-        if report.calibrated is not None and report.calibrated.coverage is None:
-            told.append(("Intervals are as good as the calibration data is like the rows explained.",))
-        if report.narrative:
-            told.append(
-                ("The section “In words” is text from the service; its figures are not checked here.",)
-            )
-        return told
+    def terms(self) -> list[tuple[str, str]]:
+        """The terms that this report uses, with what they mean."""
+        return explained_terms(self.report, self.audience)

@@ -14,6 +14,8 @@ from moto.server import ThreadedMotoServer
 
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.links.report import ClearTraceReportLink
+from airflow_provider_cleartrace.links.tab import HAS_TABS, tab_of
+from airflow_provider_cleartrace.operators import report as report_module
 from airflow_provider_cleartrace.operators.analysis import (
     ClearTraceNarrativeOperator,
     ClearTraceSegmentOperator,
@@ -26,9 +28,10 @@ from airflow_provider_cleartrace.operators.inference import (
     ClearTracePredictOperator,
     ClearTraceScenarioOperator,
 )
-from airflow_provider_cleartrace.operators.report import ClearTraceReportOperator
+from airflow_provider_cleartrace.operators.report import ClearTraceReportOperator, _address
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import locate
 from tests.integration.airflow_tasks import context
 from tests.integration.local_server import LocalServer
 from tests.unit.reports.html_reader import Page
@@ -49,6 +52,7 @@ def run_folder(local_server: LocalServer, tmp_path_factory: pytest.TempPathFacto
     """What the tasks of a run left behind: their files, and nothing that the tests made up."""
     folder = tmp_path_factory.mktemp("run")
     rows = pd.read_csv(CREDIT).rename_axis("application")
+    rows.insert(0, "branch", "north")
     rows.to_csv(folder / "rows.csv")
     rows[:150].to_csv(folder / "calibration.csv")
     rows[150:160].to_csv(folder / "few.csv")
@@ -64,13 +68,12 @@ def run_folder(local_server: LocalServer, tmp_path_factory: pytest.TempPathFacto
         patch.setenv(
             "AIRFLOW_CONN_CLEARTRACE_DEFAULT", json.dumps(connection | {"extra": {"poll_interval": 0.1}})
         )
-        client.fit(
-            rows.reset_index(drop=True), target=TARGET, model_id=MODEL, mode="fast", n_hyperopt_steps=1
-        )
+        training = rows.reset_index(drop=True).drop(columns="branch")
+        client.fit(training, target=TARGET, model_id=MODEL, mode="fast", n_hyperopt_steps=1)
         many: dict[str, Any] = {
             "model_id": MODEL,
             "data": f"{folder}/rows.csv",
-            "id_columns": ["application"],
+            "id_columns": ["branch", "application"],
         }
         few = many | {"data": f"{folder}/few.csv"}
         segment = ClearTraceSegmentOperator(
@@ -138,8 +141,6 @@ def arguments(folder: Path, output: Path, **more: Any) -> dict[str, Any]:
         "segments": f"{folder}/segments.json",
         "narrative": f"{folder}/narrative.md",
         "calibrated": f"{folder}/calibrated/",
-        "id_columns": ["application"],
-        "raw_gradient": False,
         "audience": "business",
     }
     return given | more
@@ -157,7 +158,7 @@ def test_a_run_s_report_has_every_section_and_the_files_numbers(run_folder: Path
     page = Page((tmp_path / "report.html").read_bytes())
     sections = [each.attributes["id"] for each in page.all("section")]
     assert sections == told["sections"]
-    assert len(sections) == 11
+    assert len(sections) == 12
     predictions = pd.read_csv(run_folder / "predictions.csv")["prediction"]
     assert facts["predictions"]["mean"] == pytest.approx(predictions.mean(), rel=1e-12)
     assert told["mean_prediction"] == facts["predictions"]["mean"]
@@ -166,8 +167,11 @@ def test_a_run_s_report_has_every_section_and_the_files_numbers(run_folder: Path
     assert [each["feature"] for each in facts["drivers"]["listed"]] == shares["feature"].tolist()
     rows = pd.read_csv(CREDIT)
     for row in facts["rows"]:
+        assert row["drivers"]
+        branch, _, application = row["identity"].partition(" / ")
+        assert branch == "north"
         for driver in row["drivers"]:
-            assert driver["value"] == str(rows[driver["feature"]][int(row["identity"])])
+            assert driver["value"] == str(rows[driver["feature"]][int(application)])
     codes = pd.read_parquet(run_folder / "explanations.parquet", columns=["reason_1_code", "reason_2_code"])
     counted = {each["code"]: each["rows"] for each in facts["reasons"]["listed"]}
     assert counted == {code: (codes == code).any(axis=1).sum() for code in ("R01", "R02")}
@@ -192,7 +196,7 @@ def test_the_model_alone_has_a_report_of_its_own(tmp_path: Path, run_folder: Pat
     told = ClearTraceReportOperator(
         task_id="report", model_id=MODEL, output_uri=str(tmp_path / "model.html")
     ).execute(context("report"))
-    assert told["sections"] == ["summary", "drivers", "model", "caveats"]
+    assert told["sections"] == ["summary", "drivers", "caveats", "model", "terms"]
 
 
 def test_the_next_run_s_report_tells_what_changed(run_folder: Path, tmp_path: Path) -> None:
@@ -204,7 +208,7 @@ def test_the_next_run_s_report_tells_what_changed(run_folder: Path, tmp_path: Pa
         run_folder, tmp_path / "2026-11-21", previous=str(tmp_path), predictions=str(fewer)
     )
 
-    assert second["sections"][1] == "changes"
+    assert "changes" in second["sections"]
     moved = {each["name"]: (each["before"], each["after"]) for each in facts["changes"]["figures"]}
     assert moved["predictions.rows"] == (1000, 500)
 
@@ -227,7 +231,7 @@ def test_what_a_comparison_found_is_a_section_of_the_report(run_folder: Path, tm
     told, facts = report(run_folder, tmp_path, comparison=found["output_uri"])
 
     assert told["verdict"] == found["verdict"] == "drift"
-    assert told["sections"][1] == "comparison"
+    assert "comparison" in told["sections"]
     assert facts["comparison"] == json.loads((tmp_path / "drift.json").read_text())
     shown = {
         float(each.attributes["value"]) for each in Page((tmp_path / "report.html").read_bytes()).all("data")
@@ -243,11 +247,25 @@ def test_another_file_is_no_comparison(run_folder: Path, tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-def test_the_button_leads_to_the_page_or_where_it_is_served(run_folder: Path, tmp_path: Path) -> None:
+def test_the_button_leads_to_the_tab_of_a_mapped_task_and_before_airflow_3_1_to_the_file(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = context("report", run_id="manual__2026-11-21T10:00:00+00:00", map_index=3)
+    assert tab_of(told["ti"]) == (
+        "dags/dag/runs/manual__2026-11-21T10%3A00%3A00%2B00%3A00/tasks/report/mapped/3/plugin/cleartrace-task"
+    )
+    monkeypatch.setattr(report_module, "HAS_TABS", False)
+    ClearTraceReportOperator(**arguments(run_folder, tmp_path)).execute(told)
+    assert told["ti"].xcom[ClearTraceReportLink.xcom_key] == (tmp_path / "report.html").as_uri()
+
+
+def test_the_button_leads_to_the_tab_or_where_the_page_is_served(run_folder: Path, tmp_path: Path) -> None:
     told = context("report")
     operator = ClearTraceReportOperator(**arguments(run_folder, tmp_path))
     operator.execute(told)
-    assert told["ti"].xcom[ClearTraceReportLink.xcom_key] == (tmp_path / "report.html").as_uri()
+    page = (tmp_path / "report.html").as_uri()
+    tab = "dags/dag/runs/run/tasks/report/plugin/cleartrace-task"
+    assert told["ti"].xcom[ClearTraceReportLink.xcom_key] == (tab if HAS_TABS else page)
 
     served = ClearTraceReportOperator(**arguments(run_folder, tmp_path, page_url="https://intra/report"))
     served.execute(told)
@@ -289,7 +307,7 @@ class TestOnS3:
         self, run_folder: Path, tmp_path: Path, s3: Any
     ) -> None:
         for path in run_folder.rglob("*"):
-            if path.is_file() and not path.name.startswith("."):
+            if path.is_file() and (path.suffix == ".json" or not path.name.startswith(".")):
                 s3.upload_file(str(path), "reports", f"run/{path.relative_to(run_folder)}")
         remote = arguments(Path("s3://reports/run"), Path("s3://reports/out"))
         remote = {
@@ -299,6 +317,9 @@ class TestOnS3:
         told = context("report")
         for _ in range(2):
             ClearTraceReportOperator(**remote, previous="s3://reports/out/report.json").execute(told)
+        assert _address(locate("s3://reports/out/report.html")) == (
+            "https://s3.console.aws.amazon.com/s3/object/reports?prefix=out/report.html"
+        )
         written = s3.list_objects_v2(Bucket="reports", Prefix="out/")["Contents"]
 
         assert [each["Key"].rpartition("/")[2] for each in written] == [
@@ -320,8 +341,6 @@ class TestOnS3:
         )
         assert {name: remote_facts[name] for name in same} == {name: local_facts[name] for name in same}
         assert remote_facts["changes"]["same_model"]
-        link = told["ti"].xcom[ClearTraceReportLink.xcom_key]
-        assert link == "https://s3.console.aws.amazon.com/s3/object/reports?prefix=out/report.html"
 
 
 class TestRefused:

@@ -14,9 +14,10 @@ from airflow_provider_cleartrace.reports import figures
 from airflow_provider_cleartrace.reports.drift_words import LISTED_SHIFTS
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Report
+from airflow_provider_cleartrace.reports.figure_names import DRIFT_FIGURES
 from airflow_provider_cleartrace.reports.gathering import Inputs, gather
 from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
-from airflow_provider_cleartrace.reports.terms import DRIFT_FIGURES, Audience
+from airflow_provider_cleartrace.reports.terms import Audience
 from airflow_provider_cleartrace.reports.words import Words
 from tests.unit.reports.compared_files import compared, written
 from tests.unit.reports.html_reader import Page
@@ -53,22 +54,23 @@ class TestTables:
         assert comparison.personas is not None
         assert comparison.rules is not None
         assert comparison.intervals is not None
-        content = markdown(report_of(comparison, tmp_path), audience)
+        report = report_of(comparison, tmp_path)
+        content = markdown(report, audience)
 
         prediction = comparison.predictions[0]
         strongest, persona = comparison.drivers.features[0], comparison.personas.personas[0]
         for shown in (
-            figures.number(prediction.psi),
-            figures.number(prediction.psi_by_chance),
-            figures.number(comparison.drivers.rank_correlation),
+            figures.decimal(prediction.psi),
+            figures.decimal(prediction.psi_by_chance),
+            figures.decimal(comparison.drivers.rank_correlation),
             figures.percent(comparison.drivers.shift),
             figures.points(strongest.share_difference),
-            figures.number(comparison.personas.psi_by_chance),
+            figures.decimal(comparison.personas.psi_by_chance),
             figures.percent(persona.current_share),
             figures.percent(comparison.rules.match_rate),
             figures.percent(comparison.rules.shared_rate),
-            figures.number(comparison.intervals.current.mean_prediction_width),
-            figures.number(comparison.intervals.width_ratio),
+            Words(audience, report).width(comparison.intervals.current.mean_prediction_width),
+            figures.decimal(comparison.intervals.width_ratio),
         ):
             assert f"| {shown} |" in content
         for name in (strongest.feature, str(persona.persona), "then.parquet", "then/rules.parquet", "m-0"):
@@ -78,11 +80,11 @@ class TestTables:
         comparison = compared()
         content = markdown(report_of(comparison, tmp_path))
         none = figures.NONE
-        chance = figures.number(comparison.predictions[0].psi_by_chance)
+        chance = figures.decimal(comparison.predictions[0].psi_by_chance)
         lines = [line.split(" | ") for line in content.splitlines() if line.startswith("| ")]
         by_name = {line[0].removeprefix("| "): " ".join(line[2:]).removesuffix(" |") for line in lines}
-        assert by_name["PSI of predictions"] == f"{chance} 0.2 {none} crossed"
-        assert by_name["Rank correlation of drivers"] == f"{none} {none} {figures.MINUS}1 kept"
+        assert by_name["PSI of predictions"] == f"{chance} 0.200 {none} crossed"
+        assert by_name["Rank correlation of drivers"] == f"{none} {none} {figures.MINUS}1.000 kept"
         assert by_name["Shift of drivers"] == " ".join([none] * 4)
 
     def test_list_the_features_that_moved_most(self, tmp_path: Path) -> None:

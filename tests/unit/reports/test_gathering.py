@@ -138,7 +138,7 @@ class TestNumbers:
 
         assert told is not None
         assert (told.rows, told.solved, told.already_there, told.unsolved) == (4, 2, 1, 1)
-        assert (told.solved_share, told.mean_edits) == (0.5, 1.0)
+        assert (told.needed, told.solved_share, told.mean_edits) == (3, 2 / 3, 1.0)
         assert [(row.identity, row.before, row.after, row.found) for row in told.shown] == [
             ("c0", 0.25, 0.75, 2),
             ("c1", 0.4375, 0.5625, 1),

@@ -63,6 +63,15 @@ class TestBranding:
         assert "A <Bank>" in read.all("header")[0].text
         assert "--accent: #123456" in read.all("style")[0].text
 
+    def test_may_carry_a_font_and_the_page_s_policy_lets_it_load(self, tmp_path: Path) -> None:
+        font = "@font-face { font-family: House; src: url(data:font/woff2;base64,d09GMgABAAA=) }"
+        told = page(branding=branding(tmp_path / "b.css", font))
+        assert font in told
+        (policy,) = [each for each in Page(told.encode()).all("meta") if "http-equiv" in each.attributes]
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.attributes["content"].split(";"))
+        assert rules["font-src"] == "data:"
+        assert rules["default-src"] == "'none'"
+
     def test_of_css_alone_comes_last(self, tmp_path: Path) -> None:
         told = branding(tmp_path / "b.css", "h1 > em { color: red; }")
         assert page(branding=told).index("h1 > em { color: red; }") > page(branding=told).index(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
@@ -16,11 +17,12 @@ from airflow_provider_cleartrace.reports import figures, plots
 from airflow_provider_cleartrace.reports.changes import compare
 from airflow_provider_cleartrace.reports.facts import Report
 from airflow_provider_cleartrace.reports.gathering import Inputs, gather
+from airflow_provider_cleartrace.reports.glossary import GLOSSARY
 from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
 from airflow_provider_cleartrace.reports.terms import TERMS, Audience
 from airflow_provider_cleartrace.reports.words import Words
 from tests.unit.reports.html_reader import Page
-from tests.unit.reports.run_files import explained, known, whole_report, written
+from tests.unit.reports.run_files import explained, known, scenarios, whole_report, written
 
 AUDIENCES = get_args(Audience)
 
@@ -140,7 +142,77 @@ class TestPage:
     def test_has_the_sections_that_the_files_give(self, tmp_path: Path) -> None:
         few = gather(known(), Inputs(narrative="Only this."))
         sections = [each.attributes["id"] for each in Page(html_page(few, Look())).all("section")]
-        assert sections == ["summary", "drivers", "narrative", "model", "caveats"]
+        assert sections == ["summary", "drivers", "narrative", "caveats", "model", "terms"]
+
+
+class TestFirstScreen:
+    """What a reader learns before the first section of figures."""
+
+    def told(self, folder: Path, audience: Audience, **schema: Any) -> tuple[dict[str, str], list[str]]:
+        frame = pd.DataFrame({"id": range(8), "prediction": [0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75]})
+        files = Inputs(
+            predictions=written(frame, folder / "p.parquet"), scenarios=scenarios(folder / "s.jsonl")
+        )
+        summary = Words(audience, gather(known(schema=schema), files)).summary
+        figures_told = {name: str(figure) for name, figure in summary.key_figures()}
+        return figures_told, ["".join(map(str, parts)) for parts in summary.sentences()]
+
+    def test_tells_how_many_rows_go_to_each_class(self, tmp_path: Path) -> None:
+        figures_told, sentences = self.told(tmp_path, "business")
+        assert list(figures_told.items())[:3] == [
+            ("Cases", "8"),
+            ("Predicted good = 1", "75.0%"),
+            ("Predicted good = 0", "25.0%"),
+        ]
+        assert sentences[0] == (
+            "8 cases were scored: 6 (75.0%) are predicted good = 1 and 2 (25.0%) good = 0;"
+            " the mean of the probability of good = 1 is 56.2%."
+        )
+
+    def test_tells_the_range_of_a_quantity_in_one_precision(self, tmp_path: Path) -> None:
+        _, sentences = self.told(tmp_path, "technical", task="regression", classes=[], target="cost")
+        assert sentences[0] == (
+            "8 rows were scored; predictions of cost lie from 0.2500 to 0.7500, with a mean of 0.5625."
+        )
+
+    def test_counts_scenarios_among_the_rows_that_need_one(self, tmp_path: Path) -> None:
+        figures_told, sentences = self.told(tmp_path, "technical")
+        assert figures_told["Solved, of rows that need it"] == "66.7%"
+        assert sentences[-1] == (
+            "4 rows were searched for a way to the wanted outcome: 1 have it already,"
+            " and of the others a way was found for 2 of 3."
+        )
+
+    def test_tells_what_has_moved_since_the_previous_report(self, report: Report) -> None:
+        told = ["".join(map(str, parts)) for parts in Words("technical", report).summary.sentences()]
+        (moved,) = [each for each in told if each.startswith("Since the report of 2026-11-20 10:00 UTC")]
+        assert re.search(r"the mean prediction has (moved from [\d.]+ to|stayed at) [\d.]+", moved)
+
+
+class TestTerms:
+    @pytest.mark.parametrize("audience", AUDIENCES)
+    def test_that_the_report_uses_are_explained(self, report: Report, audience: Audience) -> None:
+        assert len(Words(audience, report).terms()) >= 10
+        assert [name for name, _ in Words(audience, gather(known(shares=[]), Inputs())).terms()] == [
+            name for name, _ in (GLOSSARY[audience]["auc"], GLOSSARY[audience]["calibration_error"])
+        ]
+
+    def test_are_the_same_for_every_audience(self) -> None:
+        assert GLOSSARY["technical"].keys() == GLOSSARY["business"].keys()
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (figures.points(-0.0001), "0.0 pp"),
+        (figures.points(0.0312), "+3.1 pp"),
+        (figures.decimal(-0.00001, sign=True), "0.000"),
+        (figures.decimal(500, 0, sign=True), "+500"),
+        (figures.moment("2026-11-21T10:00:59+00:00"), "2026-11-21 10:00 UTC"),
+    ],
+)
+def test_numbers_and_times_are_written_for_people(shown: object, text: str) -> None:
+    assert str(shown) == text
 
 
 class TestMarkdown:
@@ -172,7 +244,7 @@ class TestWords:
         package = Path(plots.__file__).parent
         sources = [*package.glob("*.py"), *package.glob("templates/*")]
         text = "".join(path.read_text(encoding="utf-8") for path in sources if path.name != "terms.py")
-        built = {name for name in TERMS["technical"] if name.startswith("why_") or name.endswith("_plot")}
+        built = {name for name in TERMS["technical"] if name.startswith("why_") or name.endswith(("_plot", "_short"))}
         sections = {name for name, _ in Words("technical", gather(known(), Inputs())).sections()}
         unused = [
             name for name in TERMS["technical"] if f'"{name}"' not in text and name not in built | sections
