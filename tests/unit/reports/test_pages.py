@@ -244,7 +244,11 @@ class TestWords:
         package = Path(plots.__file__).parent
         sources = [*package.glob("*.py"), *package.glob("templates/*")]
         text = "".join(path.read_text(encoding="utf-8") for path in sources if path.name != "terms.py")
-        built = {name for name in TERMS["technical"] if name.startswith("why_") or name.endswith(("_plot", "_short"))}
+        built = {
+            name
+            for name in TERMS["technical"]
+            if name.startswith("why_") or name.endswith(("_plot", "_short"))
+        }
         sections = {name for name, _ in Words("technical", gather(known(), Inputs())).sections()}
         unused = [
             name for name in TERMS["technical"] if f'"{name}"' not in text and name not in built | sections
