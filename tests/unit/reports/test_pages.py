@@ -243,7 +243,9 @@ class TestWords:
     def test_are_all_used(self) -> None:
         package = Path(plots.__file__).parent
         sources = [*package.glob("*.py"), *package.glob("templates/*")]
-        text = "".join(path.read_text(encoding="utf-8") for path in sources if path.name != "terms.py")
+        text = "".join(
+            path.read_text(encoding="utf-8") for path in sources if path.name != "terms.py"
+        ).replace("'", '"')
         built = {
             name
             for name in TERMS["technical"]
