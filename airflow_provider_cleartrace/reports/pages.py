@@ -99,7 +99,7 @@ def _breakable(value: Any) -> Markup:
     whole = escape(value)
     if not isinstance(value, str):
         return whole
-    return Markup(_BREAKS.sub(r"\1<wbr>", whole))  # noqa: S704  (escaped above)
+    return Markup(_BREAKS.sub(r"\1<wbr>", str(whole)))  # noqa: S704  (escaped above)
 
 
 def _rendered(environment: Environment, name: str, report: Report, look: Look, **more: Any) -> bytes:
