@@ -1,4 +1,4 @@
-"""Record batches to Parquet, CSV or JSON Lines, as they come; what CSV cannot nest is JSON in it."""
+"""Record batches to Parquet, CSV or JSON Lines, as they come."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from airflow_provider_cleartrace.storage.csv_cells import csv_batch, csv_schema
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.publishing import published
@@ -94,7 +95,7 @@ class TableWriter:
             texts = [field.name for field in self.schema if pa.types.is_string(field.type)]
             return parquet.ParquetWriter(sink, self.schema, use_dictionary=texts)
         if self._format == "csv":
-            return csv.CSVWriter(sink, flat_schema(self.schema))
+            return csv.CSVWriter(sink, csv_schema(self.schema))
         return None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -109,7 +110,7 @@ class TableWriter:
         if self._format == "jsonl":
             self._stream.write(json_lines(batch))
         elif self._format == "csv":
-            self._writer.write_batch(_flat(batch))
+            self._writer.write_batch(csv_batch(batch))
         else:
             self._pending.append(batch)
             self._pending_bytes += batch.nbytes
@@ -172,33 +173,3 @@ def json_lines(batch: pa.RecordBatch) -> bytes:
     import pydantic_core  # noqa: PLC0415  (only this format needs it)
 
     return b"".join(pydantic_core.to_json(row, inf_nan_mode="null") + b"\n" for row in batch.to_pylist())
-
-
-def flat_schema(schema: pa.Schema) -> pa.Schema:
-    """The columns as CSV has them: nested ones are JSON texts."""
-    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-
-    return pa.schema(
-        [pa.field(field.name, pa.string()) if pa.types.is_nested(field.type) else field for field in schema]
-    )
-
-
-def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
-    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
-    import pydantic_core  # noqa: PLC0415
-
-    if not any(pa.types.is_nested(field.type) for field in batch.schema):
-        return batch.replace_schema_metadata(None)
-    columns = [
-        pa.array(
-            [
-                None if value is None else pydantic_core.to_json(value, inf_nan_mode="null").decode()
-                for value in column.to_pylist()
-            ],
-            pa.string(),
-        )
-        if pa.types.is_nested(column.type)
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=flat_schema(batch.schema))

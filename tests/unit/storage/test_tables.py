@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.tables import BATCH_LINES, Table, identities, numbers
+from airflow_provider_cleartrace.storage.writing import csv_header_size, table_writer
 
 ROWS = BATCH_LINES + 3
 
 
 def no_s3() -> Any:
     raise AssertionError("a local file needs no S3")
+
+
+def located(path: Path) -> Location:
+    return Location(str(path), str(path))
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
@@ -92,3 +100,44 @@ class TestRefused:
         (tmp_path / "t.jsonl").write_text('{"a": 1}\n{"a": "secret"}\n')
         with pytest.raises(StorageError, match="a column has values of different types"):
             list(Table(str(tmp_path / "t.jsonl"), no_s3).batches(["a"]))
+
+
+class TestFormulas:
+    """What a spreadsheet would calculate is a text in CSV, and as it came everywhere else."""
+
+    TEXTS = (
+        '=HYPERLINK("http://x.example";"y")',
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "-1+cmd|' /C calc'!A0",
+        "+\n=1",
+        "plain",
+        "-5.2",
+        "+1e-3",
+        "a=b",
+        None,
+    )
+    SEEN = tuple(f"'{text}" for text in TEXTS[:6]) + TEXTS[6:]
+
+    @pytest.mark.parametrize("dictionary", [False, True])
+    def test_names_and_cells_are_inert(self, tmp_path: Path, dictionary: bool) -> None:
+        texts = pa.array(self.TEXTS, pa.string())
+        batch = pa.record_batch(
+            {"=1+1": texts.dictionary_encode() if dictionary else texts, "number": [-1.5] * len(texts)}
+        )
+        place = located(tmp_path / "t.csv")
+        with table_writer(place, batch.schema) as writer:
+            writer.write(batch)
+        with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header == ["'=1+1", "number"]
+        assert [row[0] for row in rows] == [text or "" for text in self.SEEN]
+        assert {row[1] for row in rows} == {"-1.5"}
+        assert csv_header_size(batch.schema.names) == csv_header_size(header)
+
+    def test_parquet_holds_what_came(self, tmp_path: Path) -> None:
+        batch = pa.record_batch({"=1+1": pa.array(self.TEXTS, pa.string())})
+        with table_writer(located(tmp_path / "t.parquet"), batch.schema) as writer:
+            writer.write(batch)
+        assert pq.read_table(tmp_path / "t.parquet").to_pydict() == {"=1+1": list(self.TEXTS)}
