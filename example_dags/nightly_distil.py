@@ -61,11 +61,11 @@ def nightly_distil() -> None:
     """From the scorer's answers to a student that is compared, reported, and put to use."""
 
     @task
-    def sample(folder: str, run_id: str) -> str:
+    def sample(folder: str, night: str) -> str:
         """Choose what to ask the scorer about: other rows each night, the same ones in every try."""
         import pandas as pd
 
-        loans = pd.read_csv(DATA).head(800).sample(600, random_state=zlib.crc32(run_id.encode()))
+        loans = pd.read_csv(DATA).head(800).sample(600, random_state=zlib.crc32(night.encode()))
         Path(folder).mkdir(parents=True, exist_ok=True)
         loans.to_csv(f"{folder}/asked.csv", index=False)
         return f"{folder}/asked.csv"
