@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 
 class StorageError(ValueError):
     """A file or folder cannot be read or written as asked; the message names it, never its content."""
+
+
+_WORDS = re.compile("(?<=[a-z])(?=[A-Z])")
+"""Between the words of an error's code: NoSuchBucket."""
 
 
 @contextlib.contextmanager
@@ -22,7 +27,7 @@ def named(uri: str) -> Iterator[None]:
         code = getattr(error, "response", {}).get("Error", {}).get("Code")
         if code is None:
             raise
-        raise StorageError(f"{uri}: {code}") from None
+        raise StorageError(f"{uri}: {_WORDS.sub(' ', str(code)).lower()}") from None
 
 
 def _reason(error: OSError) -> str:
