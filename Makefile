@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 PORT ?= 8787
-PYTEST_WORKERS ?= 2
+# Many tests wait for a server: one process more than the cores of a small machine.
+PYTEST_WORKERS ?= 3
 
 AIRFLOW_3_3 := 3.3.2
 AIRFLOW_2_11 := 2.11.2
@@ -97,7 +98,7 @@ $(OTHERS:%=test-%): test-%: .venv-%/.test-installed
 
 .PHONY: test-system
 test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
-	$(BIN)/python -m pytest tests/system
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/system
 
 .PHONY: test-browser
 test-browser: .venv/.test-installed ## What `make up` starts, read in Chromium as a person does
