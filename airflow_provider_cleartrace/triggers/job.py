@@ -210,7 +210,7 @@ class ClearTraceJobTrigger(BaseTrigger):
         try:
             async with asyncio.timeout(left):
                 try:
-                    settings, transport = await self._connected(shared)
+                    settings, transport = shared.connected or await self._connected(shared)
                 except Exception as error:
                     return self._unconnected(error)
                 return await transport.run(self.wait(settings))

@@ -55,6 +55,13 @@ class SharedClient:
         """The connection's id."""
         return self.key[1]
 
+    @property
+    def connected(self) -> tuple[Settings, AsyncDriver] | None:
+        """What :meth:`ready` gives, where it is there: of thousands who ask, all but a few need not wait."""
+        if self._settings is None or self._transport is None:
+            return None
+        return self._settings, self._transport
+
     async def ready(self) -> tuple[Settings, AsyncDriver]:
         """The connection's settings and transport; the first borrower looks the connection up for all."""
         async with self._lookup:
