@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.storage.manifests import FileEntry
 from airflow_provider_cleartrace.storage.parts import Part, Parts
-from airflow_provider_cleartrace.storage.publishing import published
+from airflow_provider_cleartrace.storage.publishing import abandon, published
 from airflow_provider_cleartrace.storage.writing import CountedBytes, TableWriter
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ class RulesWriter:
         """Close the files after a failure, and leave nothing of them."""
         if self._table is not None:
             self._table.abandon()
-        failure = RuntimeError("abandoned")
-        with contextlib.suppress(Exception):
-            self._stack.__exit__(type(failure), failure, None)
+        abandon(self._stack)
 
 
 def check_identity(names: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from airflow_provider_cleartrace.storage.manifests import PART, REJECTS, SUCCESS
 from airflow_provider_cleartrace.storage.merging import append_file, merge
 from airflow_provider_cleartrace.storage.parts import Part, Parts
 from airflow_provider_cleartrace.storage.publication import Draft
-from airflow_provider_cleartrace.storage.publishing import published
+from airflow_provider_cleartrace.storage.publishing import abandon, published
 from airflow_provider_cleartrace.storage.writing import CountedBytes, TableWriter
 
 if TYPE_CHECKING:
@@ -143,6 +143,4 @@ class PartWriter:
         """Close the file after a failure, and leave nothing of it."""
         if self._table is not None:
             self._table.abandon()
-        failure = RuntimeError("abandoned")
-        with contextlib.suppress(Exception):
-            self._stack.__exit__(type(failure), failure, None)
+        abandon(self._stack)

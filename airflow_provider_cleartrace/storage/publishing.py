@@ -28,6 +28,13 @@ def published(location: Location) -> Iterator[IO[bytes]]:
             draft.delete()
 
 
+def abandon(stack: contextlib.ExitStack) -> None:
+    """End the files of :func:`published` that a stack holds, as after a failure: nothing of them is left."""
+    failure = RuntimeError("abandoned")
+    with contextlib.suppress(Exception):
+        stack.__exit__(type(failure), failure, None)
+
+
 def publish_bytes(location: Location, data: bytes) -> None:
     """Publish a small file in one go."""
     if location.s3 is not None:
