@@ -568,8 +568,10 @@ class TestPublication:
     ) -> None:
         refused: list[BaseException | None] = []
 
+        once = iter([True])
+
         def start_others(_: str, __: Any, answer: Any) -> Any:
-            if len(server.requests) == 1:
+            if next(once, False):
                 for which in ({"map_index": 1}, {"run_id": "next"}):
                     other = pool.submit(instance, f"{data}#rows=0-9", f"{tmp_path}/out/", **which)
                     refused.append(other.exception())
@@ -587,8 +589,11 @@ class TestPublication:
     def test_a_try_that_was_given_up_and_still_runs_leaves_the_output_to_the_next_try(
         self, server: RowServer, data: str, tmp_path: Path
     ) -> None:
+        once = iter([True])
+
         def start_next(_: str, __: Any, answer: Any) -> Any:
-            if len(server.requests) == 10:
+            # Several are answered at once: none may see just ten of them.
+            if len(server.requests) >= 10 and next(once, False):
                 pool.submit(predict, data, f"{tmp_path}/out/", part_rows=100, try_number=2).result()
             return answer
 
