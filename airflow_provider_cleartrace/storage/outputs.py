@@ -123,6 +123,7 @@ class PartWriter:
     def finish(self) -> Part:
         """Close the file, then record that the part is there."""
         files = {}
+        self.parts.check()  # before the file appears: who took over has tidied up already
         if self._table is not None and self._sink is not None:
             with self._place.errors_named():
                 self._table.close()

@@ -139,6 +139,7 @@ class Publication:
                         claim.check()  # what it missed has gone with the place
                     raise
         finally:
+            self.staged.remove_if_empty()  # a try that was given up had it made again
             self.hidden.child(_CLAIMS).remove_if_empty()
             self.hidden.remove_if_empty()
 
