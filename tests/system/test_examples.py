@@ -69,13 +69,15 @@ class TestNightlyDistil:
     """Two nights: one with a scorer that can be followed, one with a scorer that nobody could follow."""
 
     @pytest.fixture(scope="class")
-    def first(self, stack: Stack) -> Run:
+    @classmethod
+    def first(cls, stack: Stack) -> Run:
         (run,) = scheduled(stack, "nightly_distil", count=1)
         run.ended()
         return run
 
     @pytest.fixture(scope="class")
-    def second(self, stack: Stack, scorer: Scorer, first: Run) -> Run:
+    @classmethod
+    def second(cls, stack: Stack, scorer: Scorer, first: Run) -> Run:
         scorer.score = without_sense
         run = start(stack, "nightly_distil")
         run.ended("failed")
@@ -116,9 +118,7 @@ def test_only_the_drafts_that_a_person_approves_are_filed(stack: Stack, runs: di
     assert not (run.folder / "filed.json").exists()
 
     answers = ["Approve", *["Reject"] * (len(cases) - 1)]
-    for index, answer in enumerate(answers):
-        place = f"{run.path}/taskInstances/review/{index}/hitlDetails"
-        stack.api.request("PATCH", place, {"chosen_options": [answer], "params_input": {}})
+    answer_until_nothing_is_asked(run, answers)
     run.ended()
 
     filed = read_json(run.folder / "filed.json")
@@ -132,28 +132,52 @@ def test_only_the_drafts_that_a_person_approves_are_filed(stack: Stack, runs: di
 
 def asked_of_people(run: Run, task_id: str) -> list[dict[str, Any]]:
     """What a mapped task asks, in its order, once all of it waits for a person."""
-    deadline = time.monotonic() + RUN_LIMIT
-    while True:
-        run.stack.check()
-        states = run.states()
+    for states in watched(run):
         waiting = {state for label, state in states.items() if label.startswith(f"{task_id}[")}
         if waiting == {"awaiting_input"}:
             break
         assert "failed" not in states.values(), run.failures()
+    return open_questions(run)
+
+
+def answer_until_nothing_is_asked(run: Run, answers: list[str]) -> None:
+    """Answer by map index, as often as asked: Airflow may fail a task whose answer came as it parked, and retry it."""
+    for states in watched(run):
+        for question in open_questions(run):
+            index = question["task_instance"]["map_index"]
+            place = f"{run.path}/taskInstances/{question['task_instance']['task_id']}/{index}/hitlDetails"
+            run.stack.api.request("PATCH", place, {"chosen_options": [answers[index]], "params_input": {}})
+        if states["record"] is not None:
+            return
+
+
+def watched(run: Run) -> Iterator[dict[str, str | None]]:
+    """The states of the tasks, again and again, as long as a run may take."""
+    deadline = time.monotonic() + RUN_LIMIT
+    while True:
+        run.stack.check()
+        states = run.states()
+        yield states
         assert time.monotonic() < deadline, states
         time.sleep(RUN_POLL)
-    asked = run.stack.api.request("GET", f"{run.path}/hitlDetails")["hitl_details"]
+
+
+def open_questions(run: Run) -> list[dict[str, Any]]:
+    """What a person has not answered yet, in the order of the mapped tasks that ask."""
+    asked = run.stack.api.request("GET", f"{run.path}/hitlDetails?response_received=false")["hitl_details"]
     return sorted(asked, key=lambda each: each["task_instance"]["map_index"])
 
 
 class TestChurnWinback:
     @pytest.fixture(scope="class")
-    def run(self, runs: dict[str, Run]) -> Run:
+    @classmethod
+    def run(cls, runs: dict[str, Run]) -> Run:
         assert set(runs["churn_winback"].ended().values()) == {"success"}
         return runs["churn_winback"]
 
     @pytest.fixture(scope="class")
-    def customers(self, run: Run) -> pd.DataFrame:
+    @classmethod
+    def customers(cls, run: Run) -> pd.DataFrame:
         return pd.read_parquet(run.told("explain")["output_uri"]).set_index("customer", drop=False)
 
     def test_only_those_about_to_leave_are_grouped_and_searched_for_offers(
@@ -193,19 +217,22 @@ class TestUnderwriting:
     DAYS = ("2025-01-06", "2025-01-07")
 
     @pytest.fixture(scope="class")
-    def home(self, stack: Stack) -> Path:
+    @classmethod
+    def home(cls, stack: Stack) -> Path:
         return stack.output / "underwriting"
 
     @pytest.fixture(scope="class")
-    def days(self, stack: Stack) -> list[Run]:
+    @classmethod
+    def days(cls, stack: Stack) -> list[Run]:
         """The runs that catch up with the days that are over, in their order."""
-        days = scheduled(stack, "underwriting", count=len(self.DAYS))
+        days = scheduled(stack, "underwriting", count=len(cls.DAYS))
         for run in days:
             assert set(run.ended().values()) == {"success"}
         return days
 
     @pytest.fixture(scope="class")
-    def codes(self) -> dict[str, str]:
+    @classmethod
+    def codes(cls) -> dict[str, str]:
         with (EXAMPLES / "data" / "adverse_action.csv").open(encoding="utf-8") as file:
             return {row["code"]: row["feature"] for row in csv.DictReader(file)}
 
@@ -270,13 +297,15 @@ class TestLeadScoring:
     """The model in use is a weak one at first; the schedule's run trains a better candidate, ours a worse."""
 
     @pytest.fixture(scope="class")
-    def better(self, stack: Stack) -> Run:
+    @classmethod
+    def better(cls, stack: Stack) -> Run:
         (run,) = scheduled(stack, "lead_scoring", count=1)
         run.ended()
         return run
 
     @pytest.fixture(scope="class")
-    def worse(self, stack: Stack, better: Run) -> Run:
+    @classmethod
+    def worse(cls, stack: Stack, better: Run) -> Run:
         run = start(stack, "lead_scoring", conf={"weeks": 1})
         run.ended()
         return run
