@@ -141,7 +141,7 @@ def asked_of_people(run: Run, task_id: str) -> list[dict[str, Any]]:
 
 
 def answer_until_nothing_is_asked(run: Run, answers: list[str]) -> None:
-    """Answer by map index, as often as asked: Airflow may retry a task whose answer came just as it parked."""
+    """Answer by map index whenever asked: Airflow may retry a task whose answer came just as it parked."""
     for states in watched(run):
         for question in open_questions(run):
             index = question["task_instance"]["map_index"]
