@@ -68,7 +68,8 @@ class ClearTraceReportOperator(ClearTraceOperator):
         calibrated: The folder of a CalibratedExplain task.
         comparison: The JSON of a Compare task.
         previous: The JSON of an earlier report, or a folder: of the files below it that are called as this
-            report's JSON, the last before it in the order of paths. None there yet is no error.
+            report's JSON and that this task of this DAG wrote, the last before it in the order of paths.
+            None there yet is no error.
         rows: Identities of rows to show in detail; by default those of the highest, median and lowest
             prediction.
         id_columns: Columns that identify a row in the files; by default those that each file's manifest
@@ -210,6 +211,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
                 told = client.interpret()
                 shares = list(zip(told.feature_names, map(float, told.global_drivers), strict=True))
         ti = context["ti"]
+        run = Run(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id)
         known = Known(
             model_id=self.model_id,
             schema=schema.model_dump(mode="json"),
@@ -218,7 +220,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
             made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             provider_version=__version__,
             server=self._server_url(),
-            run=Run(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id),
+            run=run,
         )
         inputs = Inputs(
             predictions=self.predictions,
@@ -234,7 +236,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
             raw_gradient=self.raw_gradient,
         )
         report = gather(known, inputs, s3)
-        earlier = find_previous(self.locate(self.previous), own) if self.previous else None
+        earlier = find_previous(self.locate(self.previous), own, run) if self.previous else None
         if earlier is None:
             return report
         return report.model_copy(update={"changes": compare(earlier, report)})

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_cleartrace.reports.errors import ReportError
-from airflow_provider_cleartrace.reports.facts import Changes, DriverMove, Moved, Report
+from airflow_provider_cleartrace.reports.facts import Changes, DriverMove, Moved, Report, Run
 from airflow_provider_cleartrace.storage.locations import Location
 
 LISTED_MOVES = 12
 """Drivers in the comparison, the strongest of now first."""
 
-MOST_LOOKED_AT = 20
-"""Files of a folder that are tried for an earlier report."""
+MOST_LOOKED_AT = 100
+"""Files of a folder that are tried for an earlier report: DAGs that run more often may write there as well."""
 
 
-def find_previous(place: Location, own: Location) -> Report | None:
-    """The earlier report: a JSON file, or the last one of the same name in a folder, in the order of paths.
+def find_previous(place: Location, own: Location, run: Run) -> Report | None:
+    """The earlier report: a JSON file, or in a folder the last one of the same name, in the order of paths.
 
-    None where the folder has none yet, or the file is not there.
+    In a folder, only reports of the same task of the same DAG count as earlier ones of ``run``. None where
+    the folder has none yet, or the file is not there.
 
     Raises:
         ReportError: the file is no report.
@@ -34,10 +36,10 @@ def find_previous(place: Location, own: Location) -> Report | None:
     found = [place.child(name) for name in place.names() if name.rpartition("/")[2] == own.name]
     earlier = [each for each in found if each.path < own.path or not place.covers(own)]
     for each in reversed(earlier[-MOST_LOOKED_AT:]):
-        try:
-            return Report.from_bytes(each.read_bytes())
-        except ValueError:
-            continue
+        with contextlib.suppress(ValueError):
+            report = Report.from_bytes(each.read_bytes())
+            if report.run and (report.run.dag_id, report.run.task_id) == (run.dag_id, run.task_id):
+                return report
     return None
 
 

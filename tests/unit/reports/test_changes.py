@@ -11,21 +11,24 @@ import pytest
 from airflow_provider_cleartrace.reports.change_words import ChangeWords
 from airflow_provider_cleartrace.reports.changes import compare, find_previous
 from airflow_provider_cleartrace.reports.errors import ReportError
-from airflow_provider_cleartrace.reports.facts import Report
+from airflow_provider_cleartrace.reports.facts import Report, Run
 from airflow_provider_cleartrace.reports.gathering import Inputs, gather
 from airflow_provider_cleartrace.reports.words import Words
 from airflow_provider_cleartrace.storage.locations import locate
 from tests.unit.reports.run_files import explained, known, segments, whole, whole_report, written
 
 
-def made(place: Path, title: str) -> Path:
+RUN = Run(dag_id="d", task_id="t", run_id="r-2")
+
+
+def made(place: Path, title: str, run: Run | None = RUN) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(gather(known(title=title), Inputs()).to_bytes())
+    place.write_bytes(gather(known(title=title, run=run), Inputs()).to_bytes())
     return place
 
 
 def found(place: Path | str, own: Path) -> str | None:
-    told = find_previous(locate(str(place)), locate(str(own)))
+    told = find_previous(locate(str(place)), locate(str(own)), RUN)
     return None if told is None else told.title
 
 
@@ -109,6 +112,15 @@ class TestFound:
         for day in ("2026-11-18", "2026-11-19"):
             made(tmp_path / "runs" / day / "report.json", day)
         assert found(tmp_path / "runs", tmp_path / "a" / "report.json") == "2026-11-19"
+
+    @pytest.mark.parametrize("other", [{"dag_id": "other"}, {"task_id": "other"}])
+    def test_what_others_wrote_into_a_folder_is_passed_over(
+        self, tmp_path: Path, other: dict[str, str]
+    ) -> None:
+        made(tmp_path / "1" / "report.json", "own", RUN.model_copy(update={"run_id": "r-1"}))
+        made(tmp_path / "2" / "report.json", "another's", RUN.model_copy(update=other))
+        made(tmp_path / "3" / "report.json", "nobody's", None)
+        assert found(tmp_path, tmp_path / "4" / "report.json") == "own"
 
     def test_files_of_a_folder_that_are_no_reports_are_passed_over(self, tmp_path: Path) -> None:
         made(tmp_path / "1" / "report.json", "first")
