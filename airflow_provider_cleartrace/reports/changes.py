@@ -14,7 +14,7 @@ LISTED_MOVES = 12
 """Drivers in the comparison, the strongest of now first."""
 
 MOST_LOOKED_AT = 100
-"""Files of a folder that are tried for an earlier report: DAGs that run more often may write there as well."""
+"""Files of a folder that are tried for an earlier report: DAGs that run more often may write there too."""
 
 
 def find_previous(place: Location, own: Location, run: Run) -> Report | None:

@@ -17,7 +17,6 @@ from airflow_provider_cleartrace.reports.words import Words
 from airflow_provider_cleartrace.storage.locations import locate
 from tests.unit.reports.run_files import explained, known, segments, whole, whole_report, written
 
-
 RUN = Run(dag_id="d", task_id="t", run_id="r-2")
 
 
