@@ -21,9 +21,9 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.assets.files import file_uri
 from airflow_provider_cleartrace.client.frames import is_frame
 from airflow_provider_cleartrace.decorators.frames import write_frame
-from airflow_provider_cleartrace.operators.submission import JobRequest
+from airflow_provider_cleartrace.operators.jobs.submission import JobRequest
+from airflow_provider_cleartrace.operators.jobs.training import TrainingOperator
 from airflow_provider_cleartrace.operators.training import ClearTraceDistillOperator, ClearTraceFitOperator
-from airflow_provider_cleartrace.operators.training_job import TrainingOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator

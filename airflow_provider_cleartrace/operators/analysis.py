@@ -10,10 +10,10 @@ from airflow_provider_cleartrace.api.models import JobResult, SchemaResult
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.operators.arguments import check_count
 from airflow_provider_cleartrace.operators.columns import text_columns
-from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
+from airflow_provider_cleartrace.operators.jobs.operator import ClearTraceJobOperator
+from airflow_provider_cleartrace.operators.jobs.submission import JobRequest
+from airflow_provider_cleartrace.operators.jobs.unchanged import check_unchanged
 from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.operators.submission import JobRequest
-from airflow_provider_cleartrace.operators.unchanged import check_unchanged
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.locations import Location

@@ -13,15 +13,15 @@ from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.hooks.calibrated import MAX_IN_FLIGHT
 from airflow_provider_cleartrace.operators.arguments import check_count, one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.calibration import Calibration
 from airflow_provider_cleartrace.operators.identity import digest_of
 from airflow_provider_cleartrace.operators.manifest import LISTED, manifest
 from airflow_provider_cleartrace.operators.provenance import check_apart, claimant_of, model_state
-from airflow_provider_cleartrace.operators.question import question_of
-from airflow_provider_cleartrace.operators.row_plan import plan_explained_rows
-from airflow_provider_cleartrace.operators.rules_draft import NAMES, RulesDraft, figures_at, plots_of
-from airflow_provider_cleartrace.operators.rules_job import RulesJob
-from airflow_provider_cleartrace.operators.rules_writer import PAYLOADS, RULES
+from airflow_provider_cleartrace.operators.rules.calibration import Calibration
+from airflow_provider_cleartrace.operators.rules.draft import NAMES, RulesDraft, figures_at, plots_of
+from airflow_provider_cleartrace.operators.rules.pipeline import RulesJob
+from airflow_provider_cleartrace.operators.rules.plan import plan_explained_rows
+from airflow_provider_cleartrace.operators.rules.question import question_of
+from airflow_provider_cleartrace.operators.rules.writer import PAYLOADS, RULES
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.parts import Part
 from airflow_provider_cleartrace.storage.publication import IF_EXISTS, IfExists, Publication

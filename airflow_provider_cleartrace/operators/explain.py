@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_cleartrace.api.errors import ServerError
 from airflow_provider_cleartrace.api.models import RowRules, SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
-from airflow_provider_cleartrace.operators.answers import (
+from airflow_provider_cleartrace.operators.arguments import one_of
+from airflow_provider_cleartrace.operators.rows.answers import (
     Answers,
     Asked,
     floats,
@@ -18,9 +19,8 @@ from airflow_provider_cleartrace.operators.answers import (
     predictions,
     texts,
 )
-from airflow_provider_cleartrace.operators.arguments import one_of
-from airflow_provider_cleartrace.operators.reasons import FIELDS, ReasonTable, Unwanted
-from airflow_provider_cleartrace.operators.row_operator import RowsOperator
+from airflow_provider_cleartrace.operators.rows.operator import RowsOperator
+from airflow_provider_cleartrace.operators.rows.reasons import FIELDS, ReasonTable, Unwanted
 from airflow_provider_cleartrace.storage.reading import read_frame
 
 if TYPE_CHECKING:

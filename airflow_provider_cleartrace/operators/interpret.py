@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cleartrace.operators.answers import floats, texts
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
+from airflow_provider_cleartrace.operators.rows.answers import floats, texts
 from airflow_provider_cleartrace.storage.writing import format_of_output, table_writer
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cleartrace.api.errors import ServerError
 from airflow_provider_cleartrace.api.models import ScenarioResult, SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
-from airflow_provider_cleartrace.operators.answers import Answers, floats, texts
-from airflow_provider_cleartrace.operators.row_operator import RowsOperator
+from airflow_provider_cleartrace.operators.rows.answers import Answers, floats, texts
+from airflow_provider_cleartrace.operators.rows.operator import RowsOperator
 
 if TYPE_CHECKING:
     import pyarrow as pa

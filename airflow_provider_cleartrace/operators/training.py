@@ -13,7 +13,7 @@ from airflow_provider_cleartrace.client.uploads import check_size, format_of, up
 from airflow_provider_cleartrace.hooks.teacher import Teacher, teacher_from_connection
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.identity import derived_model_id
-from airflow_provider_cleartrace.operators.training_job import TrainingOperator, upload
+from airflow_provider_cleartrace.operators.jobs.training import TrainingOperator, upload
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -8,8 +8,8 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 
-from airflow_provider_cleartrace.operators import row_plan
 from airflow_provider_cleartrace.operators.calibrated import ClearTraceCalibratedExplainOperator
+from airflow_provider_cleartrace.operators.rules import plan
 from tests.integration.airflow_tasks import context
 
 ROWS, BATCH_ROWS, PART_ROWS = 60, 10, 20
@@ -42,5 +42,5 @@ def explain(folder: str, output: str, *, rows: str = "", **more: Any) -> dict[st
         max_in_flight=1,
         **more,
     )
-    with mock.patch.object(row_plan, "EXPLAINED_PART_ROWS", PART_ROWS):
+    with mock.patch.object(plan, "EXPLAINED_PART_ROWS", PART_ROWS):
         return operator.execute(context("explain"))

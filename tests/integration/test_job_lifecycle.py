@@ -27,12 +27,12 @@ from airflow_provider_cleartrace.api.errors import (
     ValidationError,
 )
 from airflow_provider_cleartrace.client import ClearTrace, jobs, submitting
-from airflow_provider_cleartrace.operators import job as lifecycle
 from airflow_provider_cleartrace.operators.analysis import (
     ClearTraceNarrativeOperator,
     ClearTraceSegmentOperator,
 )
-from airflow_provider_cleartrace.operators.record import STATE_KEY
+from airflow_provider_cleartrace.operators.jobs import operator as lifecycle
+from airflow_provider_cleartrace.operators.jobs.record import STATE_KEY
 from airflow_provider_cleartrace.operators.training import (
     ClearTraceDistillOperator,
     ClearTraceFitOperator,

@@ -25,7 +25,7 @@ from airflow_provider_cleartrace.operators.inference import (
     ClearTracePredictOperator,
 )
 from airflow_provider_cleartrace.operators.partitions import partitions
-from airflow_provider_cleartrace.operators.row_reader import BadRowError
+from airflow_provider_cleartrace.operators.rows.reader import BadRowError
 from airflow_provider_cleartrace.storage.claims import OutputInUseError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from tests.integration.airflow_tasks import context

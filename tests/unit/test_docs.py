@@ -18,7 +18,7 @@ from airflow_provider_cleartrace.api.operations import OPERATIONS
 from airflow_provider_cleartrace.client.polling import Ending
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
+from airflow_provider_cleartrace.operators.jobs.operator import ClearTraceJobOperator
 from airflow_provider_cleartrace.provider_info import FORM_FIELDS, PROVIDER_INFO
 from airflow_provider_cleartrace.triggers.ready import ClearTraceModelReadyTrigger
 

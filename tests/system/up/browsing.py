@@ -73,7 +73,7 @@ def opened(browser: Browser, **options: Any) -> Iterator[Page]:
         yield context.new_page()
     finally:
         context.close()
-    assert wrong == []
+    assert wrong == [], wrong
 
 
 def leaves(url: str) -> bool:

@@ -19,7 +19,7 @@ def test_the_printed_key_opens_it_and_it_keeps_nobody_out(
     with open_page(color_scheme=scheme) as page:
         page.goto(f"{up.cleartrace_url}/#{model_id}")
         assert barriers(page) == []
-        page.get_by_label("API key").fill(up.cleartrace_key)
+        page.get_by_role("textbox", name="API key").fill(up.cleartrace_key)
         page.keyboard.press("Enter")
         row = page.get_by_role("row", name=model_id)
         row.get_by_text("duration_in_month").wait_for()

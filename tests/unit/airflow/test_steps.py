@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from airflow_provider_cleartrace.api.models import StatusResult
-from airflow_provider_cleartrace.operators.steps import Holder, Past, Step, step_for
+from airflow_provider_cleartrace.operators.jobs.steps import Holder, Past, Step, step_for
 
 WORDS = [None, "pending", "running", "completed", "failed", "PAUSED"]
 EVERY_CASE = list(itertools.product(Holder, WORDS, [None, "fit"], Past))

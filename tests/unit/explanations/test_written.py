@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from airflow_provider_cleartrace.explanations.question import Question
-from airflow_provider_cleartrace.operators.rules_writer import RulesWriter
+from airflow_provider_cleartrace.operators.rules.writer import RulesWriter
 from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.parts import Parts
 from tests.unit.explanations.scenes import breast_cancer, shared

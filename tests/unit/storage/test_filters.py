@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_provider_cleartrace.operators.row_reader import ROW, Batch, RowPlan, RowReader, identity_of
+from airflow_provider_cleartrace.operators.rows.reader import ROW, Batch, RowPlan, RowReader, identity_of
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.sources import find_source
 

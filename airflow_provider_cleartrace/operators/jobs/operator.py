@@ -18,10 +18,10 @@ from airflow_provider_cleartrace.client.polling import MAY_RUN, PENDING, Ended, 
 from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.operators.arguments import check_seconds
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.gate import in_naps
-from airflow_provider_cleartrace.operators.record import forget_submission
-from airflow_provider_cleartrace.operators.steps import Step
-from airflow_provider_cleartrace.operators.submission import (
+from airflow_provider_cleartrace.operators.jobs.gate import in_naps
+from airflow_provider_cleartrace.operators.jobs.record import forget_submission
+from airflow_provider_cleartrace.operators.jobs.steps import Step
+from airflow_provider_cleartrace.operators.jobs.submission import (
     CANCELLED,
     Found,
     JobRequest,

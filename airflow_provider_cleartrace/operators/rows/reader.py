@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace.api.errors import ValidationError
-from airflow_provider_cleartrace.operators.unseen import UnseenValues
+from airflow_provider_cleartrace.operators.rows.unseen import UnseenValues
 from airflow_provider_cleartrace.storage.arrays import column_of
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter

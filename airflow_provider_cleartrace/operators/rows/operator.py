@@ -13,17 +13,17 @@ from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.lineage.columns import column_sources
-from airflow_provider_cleartrace.operators.answers import Answers
 from airflow_provider_cleartrace.operators.arguments import one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.operators.heap import heap_at_rest
 from airflow_provider_cleartrace.operators.identity import digest_of
 from airflow_provider_cleartrace.operators.provenance import check_apart, claimant_of, model_state
-from airflow_provider_cleartrace.operators.row_figures import row_figures, summary_of
-from airflow_provider_cleartrace.operators.row_plan import no_identity, plan_rows
-from airflow_provider_cleartrace.operators.row_reader import ROW, OnBadRows, RowPlan, no_rows
-from airflow_provider_cleartrace.operators.rows import RowJob
-from airflow_provider_cleartrace.operators.unseen import UnseenValues
+from airflow_provider_cleartrace.operators.rows.answers import Answers
+from airflow_provider_cleartrace.operators.rows.figures import row_figures, summary_of
+from airflow_provider_cleartrace.operators.rows.heap import heap_at_rest
+from airflow_provider_cleartrace.operators.rows.pipeline import RowJob
+from airflow_provider_cleartrace.operators.rows.plan import no_identity, plan_rows
+from airflow_provider_cleartrace.operators.rows.reader import ROW, OnBadRows, RowPlan, no_rows
+from airflow_provider_cleartrace.operators.rows.unseen import UnseenValues
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.manifests import Manifest

@@ -9,8 +9,7 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.operators.arguments import named_columns
 from airflow_provider_cleartrace.operators.columns import feature_kinds, filter_kinds, guessed_kinds
-from airflow_provider_cleartrace.operators.row_reader import ROW, OnBadRows, RowPlan, identity_of, no_rows
-from airflow_provider_cleartrace.operators.rules_writer import check_identity
+from airflow_provider_cleartrace.operators.rows.reader import OnBadRows, RowPlan, identity_of, no_rows
 from airflow_provider_cleartrace.storage.filters import RowFilter
 from airflow_provider_cleartrace.storage.kinds import Kind
 from airflow_provider_cleartrace.storage.sources import Source
@@ -30,9 +29,6 @@ LEAST_BATCH_ROWS = 50
 PART_CELLS = 20_000_000
 PART_ROWS = 100_000
 """A part is what a crash may cost: some tens of megabytes of Parquet, a minute or so of work."""
-
-EXPLAINED_PART_ROWS = 1_000
-"""Rows of a part of calibrated explanations: a crash costs some ten seconds with a server nearby."""
 
 ALL = "*"
 """In ``columns``: every column of the data."""
@@ -79,32 +75,6 @@ def plan_rows(
         batch_rows=batch_rows or min(BATCH_ROWS, max(LEAST_BATCH_ROWS, BATCH_CELLS // width)),
         part_rows=part_rows or min(PART_ROWS, max(1_000, PART_CELLS // width)),
         on_bad_rows=on_bad_rows,
-    )
-
-
-def plan_explained_rows(
-    source: Source, schema: SchemaResult, id_columns: Sequence[str] | None, batch_rows: int
-) -> RowPlan:
-    """Plan what a task reads for calibrated explanations; a part ends with a batch.
-
-    Raises:
-        StorageError: a column is not there, or has not the type that is needed.
-        ValidationError: an id column has the name of an output column.
-    """
-    ids = named_columns("id_columns", id_columns)
-    check_identity(ids or [ROW])
-    kinds: dict[str, Kind] = {name: kind or "any" for name, kind in feature_kinds(schema).items()}
-    kinds |= {name: "any" for name in ids if name not in kinds}
-    source.check(kinds)
-    return RowPlan(
-        ids=ids,
-        carried=(),
-        features=list(schema.feature_names),
-        kinds=kinds,
-        where=None,
-        batch_rows=batch_rows,
-        part_rows=max(1, EXPLAINED_PART_ROWS // batch_rows) * batch_rows,
-        on_bad_rows="fail",
     )
 
 

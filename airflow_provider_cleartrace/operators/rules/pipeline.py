@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.operators.progress import Progress
-from airflow_provider_cleartrace.operators.row_reader import Batch, PartEnd, RowPlan, RowReader, identity_of
-from airflow_provider_cleartrace.operators.rules_draft import RulesDraft
-from airflow_provider_cleartrace.operators.rules_writer import RulesWriter
+from airflow_provider_cleartrace.operators.rows.reader import Batch, PartEnd, RowPlan, RowReader, identity_of
+from airflow_provider_cleartrace.operators.rules.draft import RulesDraft
+from airflow_provider_cleartrace.operators.rules.writer import RulesWriter
 from airflow_provider_cleartrace.storage.parts import Part
 from airflow_provider_cleartrace.storage.sources import Source
 

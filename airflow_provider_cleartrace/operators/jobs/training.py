@@ -8,10 +8,10 @@ from typing import Any
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.client import ClearTrace
 from airflow_provider_cleartrace.client.uploads import format_of, upload_open_file
-from airflow_provider_cleartrace.operators.job import ClearTraceJobOperator
+from airflow_provider_cleartrace.operators.jobs.operator import ClearTraceJobOperator
+from airflow_provider_cleartrace.operators.jobs.submission import JobRequest
+from airflow_provider_cleartrace.operators.jobs.unchanged import check_unchanged
 from airflow_provider_cleartrace.operators.manifest import LISTED
-from airflow_provider_cleartrace.operators.submission import JobRequest
-from airflow_provider_cleartrace.operators.unchanged import check_unchanged
 from airflow_provider_cleartrace.storage.digests import DigestedFile
 from airflow_provider_cleartrace.storage.locations import Location
 

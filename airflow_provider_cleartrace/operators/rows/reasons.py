@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
-from airflow_provider_cleartrace.operators.answers import texts
+from airflow_provider_cleartrace.operators.rows.answers import texts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cleartrace.operators.rules_writer import PAYLOADS, PLOTS, RULES, RulesWriter
+from airflow_provider_cleartrace.operators.rules.writer import PAYLOADS, PLOTS, RULES, RulesWriter
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
 from airflow_provider_cleartrace.storage.merging import merge

@@ -19,10 +19,10 @@ from airflow_provider_cleartrace.client.jobs import cancel_soon
 from airflow_provider_cleartrace.client.polling import COMPLETED, FAILED, PENDING
 from airflow_provider_cleartrace.client.retry import provably_without_effect
 from airflow_provider_cleartrace.client.submitting import job_known
-from airflow_provider_cleartrace.operators.gate import GatedClient
 from airflow_provider_cleartrace.operators.identity import Series, derived_model_id, digest_of
-from airflow_provider_cleartrace.operators.record import Stage, SubmissionRecord
-from airflow_provider_cleartrace.operators.steps import Holder, Past, Step, step_for
+from airflow_provider_cleartrace.operators.jobs.gate import GatedClient
+from airflow_provider_cleartrace.operators.jobs.record import Stage, SubmissionRecord
+from airflow_provider_cleartrace.operators.jobs.steps import Holder, Past, Step, step_for
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.api.errors import OuterProductError, ServerError, ValidationError
-from airflow_provider_cleartrace.operators.answers import Answers
 from airflow_provider_cleartrace.operators.progress import Progress
-from airflow_provider_cleartrace.operators.row_reader import (
+from airflow_provider_cleartrace.operators.rows.answers import Answers
+from airflow_provider_cleartrace.operators.rows.reader import (
     Batch,
     PartEnd,
     Rejected,
@@ -20,7 +20,7 @@ from airflow_provider_cleartrace.operators.row_reader import (
     identity_of,
     rejected_row,
 )
-from airflow_provider_cleartrace.operators.unseen import MISSING, UNSEEN, UnseenValues
+from airflow_provider_cleartrace.operators.rows.unseen import MISSING, UNSEEN, UnseenValues
 from airflow_provider_cleartrace.storage.outputs import PartWriter, TableDraft
 from airflow_provider_cleartrace.storage.parts import Part
 from airflow_provider_cleartrace.storage.sources import Source

@@ -1,0 +1,1 @@
+"""Tasks that start a job of the service: submitted once, waited for, finished."""

@@ -1,0 +1,1 @@
+"""Calibrated rules for rows: asked, written in parts, published whole."""
