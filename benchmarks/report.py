@@ -21,8 +21,8 @@ MAKE = """
 import json, resource, sys, time
 from pathlib import Path
 start = time.perf_counter()
-from airflow_provider_cleartrace.reports.gathering import Inputs, Known, gather
-from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, Known, gather
+from airflow_provider_cleartrace.reports.rendering.pages import Look, html_page, markdown_text
 folder = Path(sys.argv[1])
 names = json.loads((folder / "names.json").read_text())
 columns = {n: {"dtype": "number", "mean": 0.5} for n in names}

@@ -17,13 +17,13 @@ from airflow_provider_cleartrace.links.report import ClearTraceReportLink
 from airflow_provider_cleartrace.links.tab import HAS_TABS, tab_of
 from airflow_provider_cleartrace.operators.arguments import named_columns, one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
-from airflow_provider_cleartrace.reports.branding import Branding, read_branding, read_templates
-from airflow_provider_cleartrace.reports.changes import compare, find_previous
 from airflow_provider_cleartrace.reports.facts import Report, Run
-from airflow_provider_cleartrace.reports.gathering import Inputs, Known, gather, read_shares
-from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
-from airflow_provider_cleartrace.reports.terms import Audience
-from airflow_provider_cleartrace.reports.words import Words
+from airflow_provider_cleartrace.reports.reading.changes import compare, find_previous
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, Known, gather, read_shares
+from airflow_provider_cleartrace.reports.rendering.branding import Branding, read_branding, read_templates
+from airflow_provider_cleartrace.reports.rendering.pages import Look, html_page, markdown_text
+from airflow_provider_cleartrace.reports.wording.terms import Audience
+from airflow_provider_cleartrace.reports.wording.words import Words
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.publishing import publish_bytes

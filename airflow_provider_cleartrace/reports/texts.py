@@ -9,6 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+NONE = "\N{EN DASH}"
+"""Where there is no value."""
+
 SHORT = 200
 """Most characters of a name or value: what a table cell can hold."""
 

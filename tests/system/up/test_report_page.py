@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 from airflow_provider_cleartrace.reports.facts import Report
-from airflow_provider_cleartrace.reports.gathering import gather
-from airflow_provider_cleartrace.reports.pages import Look, html_page
-from airflow_provider_cleartrace.reports.terms import Audience
+from airflow_provider_cleartrace.reports.reading.gathering import gather
+from airflow_provider_cleartrace.reports.rendering.pages import Look, html_page
+from airflow_provider_cleartrace.reports.wording.terms import Audience
 from tests.system.up.browsing import barriers
 from tests.system.up.conftest import Opened
 from tests.unit.reports.run_files import known, whole, whole_report

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from airflow_provider_cleartrace.reports.facts import Report, Run
-from airflow_provider_cleartrace.reports.gathering import Inputs, Known, gather
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, Known, gather
 from tests.unit.reports import compared_files
 
 FEATURES = ("age", "income", "plan")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_cleartrace.reports.change_words import ChangeWords
-from airflow_provider_cleartrace.reports.changes import compare, find_previous
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Report, Run
-from airflow_provider_cleartrace.reports.gathering import Inputs, gather
-from airflow_provider_cleartrace.reports.words import Words
+from airflow_provider_cleartrace.reports.reading.changes import compare, find_previous
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, gather
+from airflow_provider_cleartrace.reports.wording.changes import ChangeWords
+from airflow_provider_cleartrace.reports.wording.words import Words
 from airflow_provider_cleartrace.storage.locations import locate
 from tests.unit.reports.run_files import explained, known, segments, whole, whole_report, written
 

@@ -10,15 +10,15 @@ from markdown_it import MarkdownIt
 
 from airflow_provider_cleartrace.comparison.models import SCHEMA_VERSION, Comparison
 from airflow_provider_cleartrace.comparison.thresholds import FIGURES
-from airflow_provider_cleartrace.reports import figures
-from airflow_provider_cleartrace.reports.drift_words import LISTED_SHIFTS
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Report
-from airflow_provider_cleartrace.reports.figure_names import DRIFT_FIGURES
-from airflow_provider_cleartrace.reports.gathering import Inputs, gather
-from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
-from airflow_provider_cleartrace.reports.terms import Audience
-from airflow_provider_cleartrace.reports.words import Words
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, gather
+from airflow_provider_cleartrace.reports.rendering.pages import Look, html_page, markdown_text
+from airflow_provider_cleartrace.reports.wording import figures
+from airflow_provider_cleartrace.reports.wording.drift import LISTED_SHIFTS
+from airflow_provider_cleartrace.reports.wording.figure_names import DRIFT_FIGURES
+from airflow_provider_cleartrace.reports.wording.terms import Audience
+from airflow_provider_cleartrace.reports.wording.words import Words
 from tests.unit.reports.compared_files import compared, written
 from tests.unit.reports.html_reader import Page
 from tests.unit.reports.run_files import known, whole_report

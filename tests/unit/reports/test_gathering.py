@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from airflow_provider_cleartrace.reports.calibrated import read_calibrated
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Report
-from airflow_provider_cleartrace.reports.gathering import Inputs, gather, read_shares
-from airflow_provider_cleartrace.reports.predictions import BINS, round_edges
-from airflow_provider_cleartrace.reports.scenarios import read_scenarios
-from airflow_provider_cleartrace.reports.words import Words
+from airflow_provider_cleartrace.reports.reading.calibrated import read_calibrated
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, gather, read_shares
+from airflow_provider_cleartrace.reports.reading.predictions import BINS, round_edges
+from airflow_provider_cleartrace.reports.reading.scenarios import read_scenarios
+from airflow_provider_cleartrace.reports.wording.words import Words
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.manifests import Manifest, manifest_place

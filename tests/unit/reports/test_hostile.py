@@ -9,8 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from airflow_provider_cleartrace.reports.facts import Report
-from airflow_provider_cleartrace.reports.gathering import gather
-from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
+from airflow_provider_cleartrace.reports.reading.gathering import gather
+from airflow_provider_cleartrace.reports.rendering.pages import Look, html_page, markdown_text
 from airflow_provider_cleartrace.reports.texts import LONG, SHORT, legible, markdown_escaped
 from tests.unit.reports import compared_files
 from tests.unit.reports.html_reader import Page

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_cleartrace.reports.branding import Branding, read_branding, read_templates
 from airflow_provider_cleartrace.reports.errors import ReportError
-from airflow_provider_cleartrace.reports.gathering import Inputs, gather
-from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, gather
+from airflow_provider_cleartrace.reports.rendering.branding import Branding, read_branding, read_templates
+from airflow_provider_cleartrace.reports.rendering.pages import Look, html_page, markdown_text
 from airflow_provider_cleartrace.storage.locations import locate
 from tests.unit.reports.html_reader import Page
 from tests.unit.reports.run_files import known

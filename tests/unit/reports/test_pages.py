@@ -13,14 +13,16 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from airflow_provider_cleartrace.reports import figures, plots
-from airflow_provider_cleartrace.reports.changes import compare
+from airflow_provider_cleartrace import reports
 from airflow_provider_cleartrace.reports.facts import Report
-from airflow_provider_cleartrace.reports.gathering import Inputs, gather
-from airflow_provider_cleartrace.reports.glossary import GLOSSARY
-from airflow_provider_cleartrace.reports.pages import Look, html_page, markdown_text
-from airflow_provider_cleartrace.reports.terms import TERMS, Audience
-from airflow_provider_cleartrace.reports.words import Words
+from airflow_provider_cleartrace.reports.reading.changes import compare
+from airflow_provider_cleartrace.reports.reading.gathering import Inputs, gather
+from airflow_provider_cleartrace.reports.rendering import plots
+from airflow_provider_cleartrace.reports.rendering.pages import Look, html_page, markdown_text
+from airflow_provider_cleartrace.reports.wording import figures
+from airflow_provider_cleartrace.reports.wording.glossary import GLOSSARY
+from airflow_provider_cleartrace.reports.wording.terms import TERMS, Audience
+from airflow_provider_cleartrace.reports.wording.words import Words
 from tests.unit.reports.html_reader import Page
 from tests.unit.reports.run_files import explained, known, scenarios, whole_report, written
 
@@ -241,8 +243,8 @@ class TestWords:
         assert TERMS["technical"].keys() == TERMS["business"].keys()
 
     def test_are_all_used(self) -> None:
-        package = Path(plots.__file__).parent
-        sources = [*package.glob("*.py"), *package.glob("templates/*")]
+        package = Path(reports.__file__).parent
+        sources = [path for path in package.rglob("*") if path.suffix in {".py", ".html", ".md"}]
         text = "".join(
             path.read_text(encoding="utf-8") for path in sources if path.name != "terms.py"
         ).replace("'", '"')

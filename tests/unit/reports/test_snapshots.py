@@ -18,7 +18,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from airflow_provider_cleartrace.reports import figures, plots
 from airflow_provider_cleartrace.reports.facts import (
     Bin,
     Calibrated,
@@ -32,6 +31,8 @@ from airflow_provider_cleartrace.reports.facts import (
     RowDriver,
     Segments,
 )
+from airflow_provider_cleartrace.reports.rendering import plots
+from airflow_provider_cleartrace.reports.wording import figures
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TOLERANCE = 2.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from airflow_provider_cleartrace.reports.facts import Report
-from airflow_provider_cleartrace.reports.terms import Audience
+from airflow_provider_cleartrace.reports.wording.terms import Audience
 
 _TECHNICAL = {
     "driver": (

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from airflow_provider_cleartrace.reports.facts import Changes, DriverMove, Moved
-from airflow_provider_cleartrace.reports.figures import Shown, decimal, number, percent, points, signed
-
-if TYPE_CHECKING:
-    from airflow_provider_cleartrace.reports.words import Words
+from airflow_provider_cleartrace.reports.wording.figures import Part, decimal, number, percent, points, signed
+from airflow_provider_cleartrace.reports.wording.vocabulary import Vocabulary
 
 _PREDICTIONS = frozenset({"predictions.mean", "predictions.median"})
 
@@ -18,7 +15,7 @@ _PREDICTIONS = frozenset({"predictions.mean", "predictions.median"})
 class ChangeWords:
     """The wording of what is different from an earlier report."""
 
-    words: Words
+    words: Vocabulary
     told: Changes
 
     def same(self) -> str:
@@ -66,7 +63,7 @@ class ChangeWords:
         """What moved, in words."""
         return self.words.figure_name(move.name) if kind == "figure" else move.name
 
-    def shown(self, name: str, value: float | None, kind: str, *, difference: bool = False) -> Shown | str:
+    def shown(self, name: str, value: float | None, kind: str, *, difference: bool = False) -> Part:
         """A compared figure, as its kind is written elsewhere in the report."""
         if kind == "share" or name.endswith("_share") or name == "calibrated.coverage":
             return points(value) if difference else percent(value)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from airflow_provider_cleartrace.comparison.thresholds import FIGURES
 from airflow_provider_cleartrace.reports.drift import Comparison, DriverDrift
-from airflow_provider_cleartrace.reports.figure_names import DRIFT_FIGURES
-from airflow_provider_cleartrace.reports.figures import NONE, Shown, decimal, number, percent, points
-from airflow_provider_cleartrace.reports.terms import TERMS, Audience
-
-Part = Shown | str
+from airflow_provider_cleartrace.reports.texts import NONE
+from airflow_provider_cleartrace.reports.wording.figure_names import DRIFT_FIGURES
+from airflow_provider_cleartrace.reports.wording.figures import Part, decimal, number, percent, points
+from airflow_provider_cleartrace.reports.wording.terms import TERMS, Audience
 
 LISTED_SHIFTS = 12
 """Features, personas or classes in a table, those that moved most first; the JSON has all of them."""

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_cleartrace.reports.errors import ReportError
-from airflow_provider_cleartrace.reports.explained import Explained
 from airflow_provider_cleartrace.reports.facts import Reason, Row, RowDriver, is_number
-from airflow_provider_cleartrace.reports.figures import NONE
-from airflow_provider_cleartrace.reports.predictions import Scores, Why
-from airflow_provider_cleartrace.reports.results import Result
+from airflow_provider_cleartrace.reports.reading.explained import Explained
+from airflow_provider_cleartrace.reports.reading.predictions import Scores, Why
+from airflow_provider_cleartrace.reports.reading.results import Result
+from airflow_provider_cleartrace.reports.texts import NONE
 from airflow_provider_cleartrace.storage.tables import Table, identities
 
 ROW = "row"

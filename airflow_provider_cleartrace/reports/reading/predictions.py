@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Bin, ClassShare, Predictions
-from airflow_provider_cleartrace.reports.results import Result
+from airflow_provider_cleartrace.reports.reading.results import Result
 from airflow_provider_cleartrace.storage.layouts import FEATURE, Layout
 from airflow_provider_cleartrace.storage.tables import numbers
 

@@ -13,7 +13,7 @@ from airflow_provider_cleartrace.reports.facts import (
     ReasonCount,
     Reasons,
 )
-from airflow_provider_cleartrace.reports.results import Result
+from airflow_provider_cleartrace.reports.reading.results import Result
 from airflow_provider_cleartrace.storage.layouts import FEATURE, PERSONA
 from airflow_provider_cleartrace.storage.tables import numbers
 

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_cleartrace.reports.analyses import read_narrative, read_segments
-from airflow_provider_cleartrace.reports.calibrated import read_calibrated
 from airflow_provider_cleartrace.reports.drift import read_comparison
 from airflow_provider_cleartrace.reports.errors import ReportError
-from airflow_provider_cleartrace.reports.explained import (
+from airflow_provider_cleartrace.reports.facts import Report, Run, Source
+from airflow_provider_cleartrace.reports.reading.analyses import read_narrative, read_segments
+from airflow_provider_cleartrace.reports.reading.calibrated import read_calibrated
+from airflow_provider_cleartrace.reports.reading.explained import (
     Explained,
     global_drivers,
     read_explained,
 )
-from airflow_provider_cleartrace.reports.facts import Report, Run, Source
-from airflow_provider_cleartrace.reports.model_card import model_facts
-from airflow_provider_cleartrace.reports.predictions import chosen_rows, describe, read_scores
-from airflow_provider_cleartrace.reports.results import Result
-from airflow_provider_cleartrace.reports.rows import row_details, row_values
-from airflow_provider_cleartrace.reports.scenarios import read_scenarios
+from airflow_provider_cleartrace.reports.reading.model_card import model_facts
+from airflow_provider_cleartrace.reports.reading.predictions import chosen_rows, describe, read_scores
+from airflow_provider_cleartrace.reports.reading.results import Result
+from airflow_provider_cleartrace.reports.reading.rows import row_details, row_values
+from airflow_provider_cleartrace.reports.reading.scenarios import read_scenarios
 from airflow_provider_cleartrace.storage.locations import locate
 from airflow_provider_cleartrace.storage.s3 import S3ClientFactory, default_s3_client
 from airflow_provider_cleartrace.storage.tables import Table, numbers

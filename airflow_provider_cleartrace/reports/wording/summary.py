@@ -1,34 +1,27 @@
-"""The first screen of a report: its key figures and a few sentences; and what to keep in mind at its end."""
+"""The first screen of a report: its key figures and a few sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from airflow_provider_cleartrace.reports.facts import Predictions, Report
-from airflow_provider_cleartrace.reports.figures import Shown, decimal, moment, number, percent
-
-if TYPE_CHECKING:
-    from airflow_provider_cleartrace.reports.words import Words
-
-Part = Shown | str
-Sentence = tuple[Part, ...]
-"""Words and numbers in turn; the numbers keep their exact values."""
+from airflow_provider_cleartrace.reports.wording.changes import ChangeWords
+from airflow_provider_cleartrace.reports.wording.drift import DriftWords
+from airflow_provider_cleartrace.reports.wording.figures import (
+    Part,
+    Sentence,
+    decimal,
+    moment,
+    number,
+    percent,
+)
+from airflow_provider_cleartrace.reports.wording.vocabulary import Vocabulary
 
 MOST_KEY_FIGURES = 6
 """Two rows of three tiles: what is taken in at a glance."""
 
 NAMED_CLASSES = 3
-
-LOOSE_FIDELITY = 0.9
-"""Below it, an explanation of a student is not one of its teacher."""
-
-LARGE_CALIBRATION_ERROR = 0.05
-"""Five points between told and true probabilities are enough to move decisions."""
-
-OVERLAPPING = 0.25
-"""A separation (mean silhouette) below it is no structure, by Kaufman and Rousseeuw (1990)."""
 
 QUALITY = {
     "validation_auc": "AUC (held out)",
@@ -42,15 +35,13 @@ QUALITY = {
 class Summary:
     """What a reader learns without scrolling: the outcome, whether anything moved, and why."""
 
-    words: Words
+    words: Vocabulary
+    changes: ChangeWords | None
+    drift: DriftWords | None
 
     @property
     def _report(self) -> Report:
         return self.words.report
-
-    @property
-    def _rows(self) -> str:
-        return "cases" if self.words.is_business else "rows"
 
     def key_figures(self) -> list[tuple[str, Part]]:
         """The figures for the head of the report, the outcome first."""
@@ -95,12 +86,12 @@ class Summary:
 
     def sentences(self) -> list[Sentence]:
         """The report in a few sentences, each from figures that the report shows."""
-        report, words, rows = self._report, self.words, self._rows
+        report, words, rows = self._report, self.words, self.words.row_plural
         told = list[Sentence]()
         if report.predictions is not None:
             told.append(self._scored(report.predictions))
-        if words.drift is not None:
-            told.append((words.drift.verdict(),))
+        if self.drift is not None:
+            told.append((self.drift.verdict(),))
         if report.changes is not None:
             told.append(self._changed())
         if report.drivers is not None:
@@ -119,16 +110,15 @@ class Summary:
             )
         if report.segments is not None and report.segments.personas:
             largest = report.segments.personas[0]
-            told.append(
-                (f"The largest group, “{largest.name}”, has ", percent(largest.share), f" of the {rows}.")
-            )
+            of_rows = (" of the ", number(report.segments.rows), f" {rows} that were grouped.")
+            told.append((f"The largest group, “{largest.name}”, has ", percent(largest.share), *of_rows))
         if report.scenarios is not None:
             told.append(self._searched())
         return told
 
     def _scored(self, scored: Predictions) -> Sentence:
         words = self.words
-        head: Sentence = (number(scored.rows), f" {self._rows} were scored")
+        head: Sentence = (number(scored.rows), f" {self.words.row_plural} were scored")
         mean = words.prediction(scored.mean)
         if scored.above is not None and (names := self._class_names()) is not None:
             above: Sentence = (number(scored.above), " (", percent(scored.above_share), ")")
@@ -162,7 +152,7 @@ class Summary:
 
     def _changed(self) -> Sentence:
         words, changes = self.words, self._report.changes
-        if changes is None or words.changes is None:
+        if changes is None or self.changes is None:
             return ()
         since = f"Since the report of {moment(changes.earlier_made_at)}"
         model = "" if changes.same_model else ", which was of another model"
@@ -182,7 +172,7 @@ class Summary:
                 moved,
                 ").",
             )
-        stayed = "something else has changed" if words.changes.any() else "no figure has changed"
+        stayed = "something else has changed" if self.changes.any() else "no figure has changed"
         return (f"{since}{model}, {stayed}.",)
 
     def _searched(self) -> Sentence:
@@ -191,7 +181,7 @@ class Summary:
             return ()
         head: Sentence = (
             number(found.rows),
-            f" {self._rows} were searched for a way to the wanted outcome: ",
+            f" {self.words.row_plural} were searched for a way to the wanted outcome: ",
         )
         there: Sentence = (number(found.already_there), " have it already")
         if not found.needed:
@@ -205,45 +195,3 @@ class Summary:
             number(found.needed),
             ".",
         )
-
-    def caveats(self) -> list[Sentence]:
-        """What a reader could get wrong, as far as the figures tell."""
-        report, told = self._report, list[Sentence]()
-        for figure in report.model.fidelity:
-            if figure.value < LOOSE_FIDELITY and "error" not in figure.name and "rows" not in figure.name:
-                told.append(
-                    (
-                        f"The student follows its teacher loosely ({figure.name} ",
-                        decimal(figure.value),
-                        "): these explanations are the student's.",
-                    )
-                )
-        for figure in report.model.metrics:
-            if "calibration_error" in figure.name and figure.value > LARGE_CALIBRATION_ERROR:
-                told.append(
-                    ("Probabilities are off by ", percent(figure.value), " on average on held-out rows.")
-                )
-        if report.predictions is not None and report.predictions.missing:
-            missing = number(report.predictions.missing)
-            told.append((missing, f" {self._rows} have no prediction and are left out of all figures."))
-        if report.drivers is not None or report.rows:
-            told.append(
-                (
-                    "Drivers describe how the model reacts. They are associations in its data and do not"
-                    " prove that a change of the feature changes the outcome.",
-                )
-            )
-        if report.segments is not None and report.segments.quality < OVERLAPPING:
-            quality = decimal(report.segments.quality)
-            told.append(("The groups overlap (separation ", quality, " of 1): read them as tendencies."))
-        if report.scenarios is not None:
-            told.append(
-                ("Scenarios are what the model would predict, not a promise, and may not be feasible.",)
-            )
-        if report.calibrated is not None and report.calibrated.coverage is None:
-            told.append(("Intervals are as good as the calibration data is like the rows explained.",))
-        if report.narrative:
-            told.append(
-                ("The section “In words” is text from the service; its figures are not checked here.",)
-            )
-        return told

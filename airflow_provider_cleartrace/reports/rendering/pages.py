@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cleartrace.reports import figures, plots, prose
-from airflow_provider_cleartrace.reports.branding import Branding
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Calibrated, Drivers, Predictions, Report, Row, Segments
-from airflow_provider_cleartrace.reports.terms import Audience
+from airflow_provider_cleartrace.reports.rendering import plots, prose
+from airflow_provider_cleartrace.reports.rendering.branding import Branding
 from airflow_provider_cleartrace.reports.texts import Markdown, markdown_escaped
-from airflow_provider_cleartrace.reports.words import Words
+from airflow_provider_cleartrace.reports.wording import figures
+from airflow_provider_cleartrace.reports.wording.terms import Audience
+from airflow_provider_cleartrace.reports.wording.words import Words
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader, Environment
@@ -76,7 +77,7 @@ def _environment(look: Look, *, autoescape: bool) -> Environment:
         from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
     except ImportError:
         raise ReportError("reports need matplotlib and Jinja2: install the extra 'report'") from None
-    own: BaseLoader = PackageLoader("airflow_provider_cleartrace.reports", "templates")
+    own: BaseLoader = PackageLoader("airflow_provider_cleartrace.reports.rendering", "templates")
     environment = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([DictLoader(look.templates), own, PrefixLoader({BASE: own})]),
         autoescape=autoescape,

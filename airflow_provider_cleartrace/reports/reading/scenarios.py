@@ -11,8 +11,8 @@ from typing import Any
 
 from airflow_provider_cleartrace.reports.errors import ReportError
 from airflow_provider_cleartrace.reports.facts import Edit, EditedFeature, ScenarioRow, Scenarios
-from airflow_provider_cleartrace.reports.results import id_columns_of
-from airflow_provider_cleartrace.reports.rows import value_text
+from airflow_provider_cleartrace.reports.reading.results import id_columns_of
+from airflow_provider_cleartrace.reports.reading.rows import value_text
 from airflow_provider_cleartrace.storage.tables import Table, identities, numbers
 
 FIGURES = ("scenario", "n_changes", "prediction", "baseline_prediction")

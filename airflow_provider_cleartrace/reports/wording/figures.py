@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
+from airflow_provider_cleartrace.reports.texts import NONE
+
 MINUS = "\N{MINUS SIGN}"
-NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,12 @@ class Shown:
         return f'<data value="{self.value!r}">{self.text}</data>'
 
 
-def number(value: float | None) -> Shown | str:
+Part = Shown | str
+Sentence = tuple[Part, ...]
+"""Words and numbers in turn; the numbers keep their exact values."""
+
+
+def number(value: float | None) -> Part:
     """A count in full, another number to four digits, with separators for thousands."""
     if value is None:
         return NONE
@@ -33,19 +39,19 @@ def number(value: float | None) -> Shown | str:
     return Shown(value, _signed_well(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"))
 
 
-def decimal(value: float | None, places: int = 3, *, sign: bool = False) -> Shown | str:
+def decimal(value: float | None, places: int = 3, *, sign: bool = False) -> Part:
     """So many decimals, that a column of them lines up; ``sign`` is for differences."""
     if value is None:
         return NONE
     return Shown(value, _signed_well(f"{value:+,.{places}f}" if sign else f"{value:,.{places}f}"))
 
 
-def percent(value: float | None) -> Shown | str:
+def percent(value: float | None) -> Part:
     """A share of 1 as a percentage with one decimal."""
     return NONE if value is None else Shown(value, _signed_well(f"{value:.1%}"))
 
 
-def signed(value: float | None) -> Shown | str:
+def signed(value: float | None) -> Part:
     """Three significant digits with the sign always."""
     if value is None:
         return NONE
@@ -53,7 +59,7 @@ def signed(value: float | None) -> Shown | str:
     return Shown(value, _signed_well(digits if abs(value) < 1000 else f"{value:+,.0f}"))
 
 
-def points(value: float | None, *, sign: bool = True) -> Shown | str:
+def points(value: float | None, *, sign: bool = True) -> Part:
     """A difference of two shares in percentage points; without a sign it is a width."""
     if value is None:
         return NONE

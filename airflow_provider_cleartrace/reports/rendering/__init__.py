@@ -1,0 +1,1 @@
+"""A report as one page, as Markdown and in plots."""
