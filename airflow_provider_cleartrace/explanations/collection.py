@@ -6,44 +6,26 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_cleartrace.explanations import filters
 from airflow_provider_cleartrace.explanations.models import (
     KINDS,
     AlternativeExplanation,
     CalibratedExplanation,
-    Kind,
-    Prediction,
-    Threshold,
 )
-from airflow_provider_cleartrace.explanations.values import Interval, Rule, Scalar, frozen, jsonable
+from airflow_provider_cleartrace.explanations.rows import ExplainedRows
+from airflow_provider_cleartrace.explanations.values import Interval, Prediction, Rule, frozen, jsonable
 
 
 @dataclass(frozen=True)
-class CalibratedExplanations:
-    """The explanations of some rows, and what they share.
+class CalibratedExplanations(ExplainedRows):
+    """The explanations of some rows; its further attributes are those of :class:`~.ExplainedRows`.
 
     Attributes:
-        kind: factual, alternative or fast.
-        mode: what the model is.
-        feature_names: the features, in the model's order.
-        x_test: the rows, decoded.
-        y_minmax: smallest and largest calibration target; class indexes for a classifier.
-        low_high_percentiles: of a plain regression's intervals; None otherwise.
-        y_threshold: of a probabilistic regression.
-        focus_columns: indexes of the features that rules were asked for; None: all.
         build: makes the explanations of this collection.
     """
 
-    kind: Kind
-    mode: Literal["classification", "regression"]
-    feature_names: tuple[str, ...]
-    x_test: tuple[tuple[Scalar, ...], ...] = field(repr=False)
-    y_minmax: tuple[float, float]
-    low_high_percentiles: tuple[float, float] | None
-    y_threshold: Threshold | None
-    focus_columns: tuple[int, ...] | None
     build: Callable[[CalibratedExplanations], Sequence[CalibratedExplanation]] = field(
         repr=False, compare=False
     )
@@ -52,16 +34,6 @@ class CalibratedExplanations:
     def explanations(self) -> tuple[CalibratedExplanation, ...]:
         """One explanation a row."""
         return tuple(self.build(self))
-
-    @property
-    def is_probabilistic(self) -> bool:
-        """Whether what is explained is a probability."""
-        return self.mode == "classification" or self.y_threshold is not None
-
-    @property
-    def boundary(self) -> float | None:
-        """The probability at which the decision changes; None for a quantity."""
-        return filters.DECISION_BOUNDARY if self.is_probabilistic else None
 
     def __len__(self) -> int:
         return len(self.x_test)

@@ -45,8 +45,16 @@ from airflow_provider_cleartrace.explanations import filters, plots
 from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.encoding import Encoder
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.models import KINDS, CalibratedExplanation, Prediction
-from airflow_provider_cleartrace.explanations.values import RAW, Condition, Estimate, Interval, Rule, Scalar
+from airflow_provider_cleartrace.explanations.models import KINDS, CalibratedExplanation
+from airflow_provider_cleartrace.explanations.values import (
+    RAW,
+    Condition,
+    Estimate,
+    Interval,
+    Prediction,
+    Rule,
+    Scalar,
+)
 
 _CONDITION = re.compile(r"f\d+ (<=|>=|<|>|=) (\S+)")
 _AND = " & \n"

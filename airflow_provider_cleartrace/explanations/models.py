@@ -2,77 +2,30 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from airflow_provider_cleartrace.explanations import filters, payload
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
+from airflow_provider_cleartrace.explanations.rows import ExplainedRows, Kind, Threshold
 from airflow_provider_cleartrace.explanations.values import (
-    Estimate,
+    Prediction,
     Rule,
     Scalar,
     jsonable,
     one_or_all,
 )
 
-if TYPE_CHECKING:
-    from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
-
-Kind = Literal["factual", "alternative", "fast"]
 Bounds = Mapping[str, tuple[float, ...]]
 """``predict``, ``low`` and ``high``, each with one number a feature."""
 
-Threshold = float | tuple[float, float]
-"""Probabilistic regression explains P(y <= t), or P(a < y <= b)."""
-
 
 @dataclass(frozen=True)
-class Prediction:
-    """A row's own prediction.
-
-    Attributes:
-        estimate: the calibrated value: a probability, or a quantity of the target.
-        classes: the class that the probability is of; None for a quantity.
-        full_probabilities: calibrated probabilities of all classes, for classification.
-    """
-
-    estimate: Estimate
-    classes: Scalar = None
-    full_probabilities: tuple[float, ...] | None = None
-
-    def as_mapping(self) -> Mapping[str, Any]:
-        """The reference's dictionary."""
-        told: dict[str, Any] = {
-            "predict": self.estimate.value,
-            "low": self.estimate.interval.low,
-            "high": self.estimate.interval.high,
-            "classes": self.classes,
-        }
-        if self.full_probabilities is not None:
-            told["__full_probabilities__"] = self.full_probabilities
-        return MappingProxyType(told)
-
-    def to_json(self) -> dict[str, Any]:
-        """All of the prediction."""
-        told = self.estimate.to_json() | {"classes": self.classes}
-        if self.full_probabilities is not None:
-            told["full_probabilities"] = list(self.full_probabilities)
-        return told
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Prediction:
-        """Read what :meth:`to_json` wrote."""
-        full = document.get("full_probabilities")
-        return cls(Estimate.from_json(document), document["classes"], None if full is None else tuple(full))
-
-
-@dataclass(frozen=True)
-class CalibratedExplanation(abc.ABC):
+class CalibratedExplanation:
     """What calibration says of one row.
 
     Attributes:
@@ -95,7 +48,7 @@ class CalibratedExplanation(abc.ABC):
 
     kind: ClassVar[Kind]
 
-    calibrated_explanations: CalibratedExplanations = field(repr=False, compare=False)
+    calibrated_explanations: ExplainedRows = field(repr=False, compare=False)
     index: int
     binned: Mapping[int, Mapping[str, Any]] = field(repr=False)
     feature_weights: Bounds = field(repr=False)
@@ -191,9 +144,15 @@ class CalibratedExplanation(abc.ABC):
             }
         )
 
-    @abc.abstractmethod
     def build_rules_payload(self) -> dict[str, Any]:
         """``core`` and ``metadata`` as JSON; a fresh dictionary, equal at every call."""
+        return payload.rules_payload(
+            self.calibrated_explanations,
+            self.instance_prediction,
+            self.feature_rules,
+            unplaced=self.unplaced,
+            chosen_by=self.filters,
+        )
 
     def to_svg(self) -> bytes:
         """The library's plot of the rules in force, of the dozen with the largest weight.
@@ -229,19 +188,11 @@ class FactualExplanation(CalibratedExplanation):
 
     kind = "factual"
 
-    def build_rules_payload(self) -> dict[str, Any]:
-        """The payload, with the baseline prediction."""
-        return payload.factual(self)
-
 
 class AlternativeExplanation(CalibratedExplanation):
     """What if: the predictions under other values of the row."""
 
     kind = "alternative"
-
-    def build_rules_payload(self) -> dict[str, Any]:
-        """The payload, with the prediction of every rule."""
-        return payload.alternative(self)
 
     def filtered(self, names: Sequence[str]) -> AlternativeExplanation:
         """The explanation with the rules that the filters keep, conjunctions included.
@@ -262,10 +213,6 @@ class FastExplanation(CalibratedExplanation):
     """One calibrated weight a feature, without conditions."""
 
     kind = "fast"
-
-    def build_rules_payload(self) -> dict[str, Any]:
-        """The payload, as of a factual explanation."""
-        return payload.factual(self)
 
 
 KINDS: Mapping[str, type[CalibratedExplanation]] = MappingProxyType(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from airflow_provider_cleartrace.explanations import filters as choosing
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.models import KINDS, Kind, Threshold
+from airflow_provider_cleartrace.explanations.models import KINDS
+from airflow_provider_cleartrace.explanations.rows import Kind, Threshold
 from airflow_provider_cleartrace.explanations.values import Scalar
 
 CONFIDENCE = 0.9

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
-from airflow_provider_cleartrace.explanations.models import Threshold
+from airflow_provider_cleartrace.explanations.rows import Threshold
 from airflow_provider_cleartrace.explanations.values import Scalar
 
 LEAST_ROWS = 30

@@ -186,3 +186,43 @@ def frozen(value: Any, missing: float | None = None) -> Any:
     if isinstance(value, tuple | list):
         return tuple(frozen(entry, missing) for entry in value)
     return missing if value is None else value
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A row's own prediction.
+
+    Attributes:
+        estimate: the calibrated value: a probability, or a quantity of the target.
+        classes: the class that the probability is of; None for a quantity.
+        full_probabilities: calibrated probabilities of all classes, for classification.
+    """
+
+    estimate: Estimate
+    classes: Scalar = None
+    full_probabilities: tuple[float, ...] | None = None
+
+    def as_mapping(self) -> Mapping[str, Any]:
+        """The reference's dictionary."""
+        told: dict[str, Any] = {
+            "predict": self.estimate.value,
+            "low": self.estimate.interval.low,
+            "high": self.estimate.interval.high,
+            "classes": self.classes,
+        }
+        if self.full_probabilities is not None:
+            told["__full_probabilities__"] = self.full_probabilities
+        return MappingProxyType(told)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of the prediction."""
+        told = self.estimate.to_json() | {"classes": self.classes}
+        if self.full_probabilities is not None:
+            told["full_probabilities"] = list(self.full_probabilities)
+        return told
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Prediction:
+        """Read what :meth:`to_json` wrote."""
+        full = document.get("full_probabilities")
+        return cls(Estimate.from_json(document), document["classes"], None if full is None else tuple(full))

@@ -100,18 +100,12 @@ class Summary:
             told.append((f"{words['strongest_are']} {names}; together they have ", share, " of the weight."))
         if report.reasons is not None:
             top = report.reasons.listed[0]
-            of_rows = f" of the {rows}."
-            told.append(
-                (
-                    f"The most frequent reason is {top.code} ({top.text}), given for ",
-                    percent(top.share),
-                    of_rows,
-                )
-            )
+            named = f"The most frequent reason is {top.code} ({top.text}), given for "
+            told.append((named, percent(top.share), f" of the {rows}."))
         if report.segments is not None and report.segments.personas:
             largest = report.segments.personas[0]
-            of_rows = (" of the ", number(report.segments.rows), f" {rows} that were grouped.")
-            told.append((f"The largest group, “{largest.name}”, has ", percent(largest.share), *of_rows))
+            grouped = (" of the ", number(report.segments.rows), f" {rows} that were grouped.")
+            told.append((f"The largest group, “{largest.name}”, has ", percent(largest.share), *grouped))
         if report.scenarios is not None:
             told.append(self._searched())
         return told
