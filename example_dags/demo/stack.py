@@ -25,8 +25,13 @@ CLEARTRACE_LOCAL = "cleartrace-local"
 ADMIN = "admin"
 
 #: Four components on two busy cores were healthy after 20 to 40 s.
-START_LIMIT = 180.0
+START_LIMIT = 300.0
 START_POLL = 0.5
+
+#: A DAG file that is new or changed is read at the next look at the folder. Reading the others over and over,
+#: which is for files that make their DAGs out of something else, would keep a core busy.
+LOOK_AT_FOLDER_SECONDS = 5
+READ_UNCHANGED_SECONDS = 600
 
 #: The log servers of scheduler and triggerer would listen on every interface; the logs are files at hand.
 COMPONENTS = {
@@ -210,9 +215,9 @@ class Stack:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._password_file),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(READ_UNCHANGED_SECONDS),
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": str(LOOK_AT_FOLDER_SECONDS),
             "AIRFLOW_VAR_CLEARTRACE_OUTPUT": str(self.output),
         }
         if self.with_cleartrace:

@@ -22,9 +22,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
-#: Files do not change here, and parsing all of them over and over would cost a core.
-SETTINGS = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600"}
-
 BY_HAND = ("churn_winback", "suspicious_activity")
 BY_SCHEDULE = ("nightly_distil", "underwriting_model", "underwriting", "lead_scoring")
 WEAK_MODEL = "leads-weak"
@@ -42,7 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, scorer: Scorer) -> Iterator[
         tmp_path_factory.mktemp("examples") / "run",
         EXAMPLES,
         cleartrace_flags=scorer.cleartrace_flags,
-        settings=SETTINGS | scorer.settings,
+        settings=scorer.settings,
     ) as running:
         yield running
 

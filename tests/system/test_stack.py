@@ -13,10 +13,10 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # no stubs are published with it
 import pytest
 
-from example_dags.demo.api import AirflowApi, AirflowApiError, DagNotFound, deferred_seconds
+from example_dags.demo.api import AirflowApiError, DagNotFound, deferred_seconds
 from example_dags.demo.processes import ComponentFailed, processes_of
 from example_dags.demo.stack import Stack, StackBusy
-from tests.system.up.program import printed_value, read_until, up
+from tests.system.up.program import read_until, up
 
 pytestmark = pytest.mark.system
 
@@ -195,20 +195,6 @@ def test_a_component_that_dies_is_reported_and_nothing_is_left_running(
     assert processes_with_home(stack.airflow_home) == []
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))) != 0
-
-
-def test_up_prints_a_login_that_works_and_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
-    with up(tmp_path) as program:
-        printed = read_until(program, "Ctrl-C")
-        url, user, password = (printed_value(printed, name) for name in ("Airflow", "user", "password"))
-        port = int(url.rsplit(":", 1)[1])
-        with pytest.raises(AirflowApiError, match="HTTP 404"):
-            AirflowApi("127.0.0.1", port, user, password).run_state("no_dag", "no_run")
-        with pytest.raises(AirflowApiError, match="HTTP 401"):
-            AirflowApi("127.0.0.1", port, user, "not the password").run_state("no_dag", "no_run")
-        program.send_signal(signal.SIGINT)
-        assert program.wait(timeout=30) == 0
-    assert processes_of(str(tmp_path / "up")) == []
 
 
 def test_a_stack_that_is_ended_while_it_starts_leaves_nothing_running(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ PROGRAMS = ("chromium", "chromium-browser")
 FLAGS = ("--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 
 LOCAL_HOSTS = {"127.0.0.1", "localhost", None}
-VIEW = {"width": 1280, "height": 800}
+VIEW = {"width": 1280, "height": 860}
 
 #: On two busy cores the UI takes seconds where a person's machine takes none.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 
 GRAVE = {"serious", "critical"}
 COLOURS = 256

@@ -25,21 +25,19 @@ Opened = Callable[..., AbstractContextManager["Page"]]
 
 
 def required() -> bool:
-    """Whether these tests were asked for, by `make test-browser` or `make screenshots`."""
+    """Whether a browser must be there: `make test-browser` and `make screenshots` are of no use without."""
     return os.environ.get("BROWSER_TESTS") == "required"
 
 
 @pytest.fixture(scope="package")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    if not required():
-        pytest.skip("a whole Airflow for the browser is started by `make test-browser`")
     with ready(tmp_path_factory.mktemp("up")) as running:
         yield running
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; who asked for these tests may not go without it."""
+    """Debian's Chromium; without it, what a person sees is not tested."""
     if reason := missing():
         (pytest.fail if required() else pytest.skip)(reason)
     with chromium() as running:
@@ -76,9 +74,16 @@ def open_airflow(browser: Browser, signed_in: Any) -> Opened:
 
 
 @pytest.fixture(scope="package")
-def run_id(up: Up, browser: Browser, signed_in: Any) -> str:
-    """The run that everybody looks at, started from the UI; what needs no results is tested meanwhile."""
+def run_id(up: Up, request: pytest.FixtureRequest) -> str:
+    """The run that everybody looks at; what needs no results is tested meanwhile."""
     up.api().wait_for_dag(DAG_ID)
+    if missing() and not required():
+        return up.api().trigger(DAG_ID)
+    return started_in_ui(up, request.getfixturevalue("browser"), request.getfixturevalue("signed_in"))
+
+
+def started_in_ui(up: Up, browser: Browser, signed_in: Any) -> str:
+    """Press the button, as the tutorial says."""
     with opened(browser, storage_state=signed_in) as page:
         page.goto(f"{up.url}/dags/{DAG_ID}")
         page.get_by_role("button", name="Trigger").first.click()

@@ -11,7 +11,7 @@ from tests.system.up.browsing import picture
 from tests.system.up.conftest import Opened
 from tests.system.up.program import Up
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 @pytest.mark.usefixtures("run_id")  # it is under way meanwhile
