@@ -94,25 +94,26 @@ def suspicious_activity() -> None:
     )
 
     @task
-    def draft(cases: str, payloads: str) -> list[dict[str, str]]:
+    def draft(cases: str, predictions: str, rules: str) -> list[dict[str, str]]:
         """Put each case into words, with no figure or reason but those that the tasks before found."""
         import pandas as pd
 
         reasons = pd.read_parquet(cases).set_index("transaction").filter(regex="^reason_._text$")
+        found = pd.read_parquet(rules)
         drafts = []
-        for line in Path(payloads).read_text(encoding="utf-8").splitlines():
-            told = json.loads(line)
-            case, core = told["id"]["transaction"], told["payload"]["core"]
-            low, high = core["prediction"]["uncertainty_interval"]
+        for case in pd.read_parquet(predictions).itertuples():
+            low, high = case.prediction_low, case.prediction_high
             words = [f"Suspicious with a calibrated probability of {low:.0%} to {high:.0%}:", ""]
-            words += [f"- {reason}" for reason in reasons.loc[case].dropna()]
-            for rule in sorted(core["feature_rules"], key=lambda rule: -rule["weight"]["value"])[:3]:
-                words.append(f"- {rule['condition']['text']} ({rule['weight']['value']:+.0%})")
-            drafts.append({"subject": f"Transaction {case}", "body": "\n".join(words)})
+            words += [f"- {reason}" for reason in reasons.loc[case.transaction].dropna()]
+            strongest = found[found["transaction"] == case.transaction].nlargest(3, "weight")
+            words += [f"- {each.rule} ({each.weight:+.0%})" for each in strongest.itertuples()]
+            drafts.append({"subject": f"Transaction {case.transaction}", "body": "\n".join(words)})
         return drafts
 
     any_cases(explain.output["rows_written"]) >> calibrate
-    drafts = draft(explain.output["output_uri"], calibrate.output["payloads_uri"])
+    drafts = draft(
+        explain.output["output_uri"], calibrate.output["predictions_uri"], calibrate.output["rules_uri"]
+    )
 
     # [START suspicious_review]
     if HITLOperator is not None:

@@ -1,4 +1,4 @@
-"""Rules as rows of a table."""
+"""Explanations as tables: a row for each prediction, and a row for each rule."""
 
 from __future__ import annotations
 
@@ -7,17 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 from airflow_provider_cleartrace.explanations.filters import NAMES
-from airflow_provider_cleartrace.explanations.values import CONJUNCTION, Condition
+from airflow_provider_cleartrace.explanations.values import CONJUNCTION, Condition, Estimate, Scalar
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_INTERVAL = ("prediction", "prediction_low", "prediction_high")
+
+
+def prediction_fields() -> list[pa.Field]:
+    """The columns of a table of calibrated predictions, after those that identify the row."""
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where tables are made, never with a DAG)
+
+    return [
+        *(pa.field(name, pa.float64(), nullable=False) for name in _INTERVAL),
+        pa.field("class", pa.string()),
+        pa.field("rules", pa.int64(), nullable=False),
+    ]
+
+
+def prediction_rows(
+    explanations: CalibratedExplanations, identities: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """One row for each explained row: its calibrated prediction, whose class it is, how many rules it has."""
+    return [
+        {
+            **identity,
+            **_interval("prediction", explanation.instance_prediction.estimate),
+            "class": _text(explanation.instance_prediction.classes),
+            "rules": len(explanation.feature_rules),
+        }
+        for explanation, identity in zip(explanations, identities, strict=True)
+    ]
 
 
 def rule_fields() -> list[pa.Field]:
     """The columns of a table of rules, after those that identify the row."""
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where tables are made, never with a DAG)
 
-    numbers = ("weight", "weight_low", "weight_high", "prediction", "prediction_low", "prediction_high")
+    numbers = ("weight", "weight_low", "weight_high", *_INTERVAL)
     return [
         pa.field("kind", pa.string(), nullable=False),
         pa.field("rule", pa.string(), nullable=False),
@@ -55,12 +84,8 @@ def _rows(
                 "features": list(rule.features),
                 "operator": CONJUNCTION if single is None else single.operator,
                 "value": _compared(single),
-                "weight": rule.weight.value,
-                "weight_low": rule.weight.interval.low,
-                "weight_high": rule.weight.interval.high,
-                "prediction": rule.prediction.value,
-                "prediction_low": rule.prediction.interval.low,
-                "prediction_high": rule.prediction.interval.high,
+                **_interval("weight", rule.weight),
+                **_interval("prediction", rule.prediction),
                 "conjunctive": rule.is_conjunctive,
                 **{f"is_{name}": name in rule.filters if judged else None for name in NAMES},
             }
@@ -70,5 +95,13 @@ def _compared(condition: Condition | None) -> str | None:
     """What a condition compares its feature with; of a fast rule the row's own value."""
     if condition is None:
         return None
-    value = condition.value if condition.boundary is None else condition.boundary
+    return _text(condition.value if condition.boundary is None else condition.boundary)
+
+
+def _interval(name: str, estimate: Estimate) -> dict[str, float]:
+    low, high = estimate.interval.low, estimate.interval.high
+    return {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _text(value: Scalar) -> str | None:
     return None if value is None else str(value)

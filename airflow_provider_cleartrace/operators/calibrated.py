@@ -21,7 +21,7 @@ from airflow_provider_cleartrace.operators.rules.draft import NAMES, RulesDraft,
 from airflow_provider_cleartrace.operators.rules.pipeline import RulesJob
 from airflow_provider_cleartrace.operators.rules.plan import plan_explained_rows
 from airflow_provider_cleartrace.operators.rules.question import question_of
-from airflow_provider_cleartrace.operators.rules.writer import PAYLOADS, RULES
+from airflow_provider_cleartrace.operators.rules.writer import PAYLOADS, PREDICTIONS, RULES
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.parts import Part
 from airflow_provider_cleartrace.storage.publication import IF_EXISTS, IfExists, Publication
@@ -46,8 +46,8 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
     """Explains the rows of a file by calibrated rules, each with an uncertainty interval.
 
     Works on the worker, through the model's predict endpoint alone. Publishes a folder that holds
-    ``payloads.jsonl`` (one line a row), ``rules.parquet`` (one row a rule) and ``manifest.json``, and returns
-    the manifest.
+    ``payloads.jsonl`` (one line a row), ``predictions.parquet`` (one row a row), ``rules.parquet`` (one row a
+    rule) and ``manifest.json``, and returns the manifest.
 
     Args:
         model_id: A trained model.
@@ -212,6 +212,7 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
             data=source.uri,
             output_uri=target.uri,
             payloads_uri=target.child(PAYLOADS).uri,
+            predictions_uri=target.child(PREDICTIONS).uri,
             rules_uri=target.child(RULES).uri,
             plots=[name for part in parts for name in plots_of(part)][:LISTED] or None,
             kind=self.kind,

@@ -37,7 +37,7 @@ CREDIT = Path(__file__).parents[2] / "example_dags" / "data" / "german_credit.cs
 FAST = {"mode": "fast", "n_hyperopt_steps": 1}
 MODEL = "calibrated-credit"
 TARGET = "good_credit"
-WHOLE = {"_SUCCESS", "manifest.json", "payloads.jsonl", "rules.parquet"}
+WHOLE = {"_SUCCESS", "manifest.json", "payloads.jsonl", "predictions.parquet", "rules.parquet"}
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -167,14 +167,31 @@ class TestOutput:
         assert all(entry["is_counter"] and entry["is_ensured"] for entry in table)
         assert any(entry["conjunctive"] and len(entry["features"]) == 2 for entry in table)
 
+    def test_each_row_has_its_interval_in_a_table(self, files: dict[str, Any]) -> None:
+        told = run(files, id_columns=["application"])
+
+        table = pq.read_table(told["predictions_uri"]).to_pylist()
+        expected = []
+        for line in payloads(told):
+            core, metadata = line["payload"]["core"], line["payload"]["metadata"]
+            low, high = core["prediction"]["uncertainty_interval"]
+            figures = {
+                "prediction": core["prediction"]["value"],
+                "prediction_low": low,
+                "prediction_high": high,
+            }
+            about = {"class": str(metadata["class"]), "rules": len(core["feature_rules"])}
+            expected.append(line["id"] | figures | about)
+        assert table == expected
+
     def test_the_same_seed_gives_the_same_bytes(self, files: dict[str, Any]) -> None:
         few = {"focus_columns": ["duration_in_month", "credit_amount", "purpose"], "conjunctions": {}}
         contents = []
         for _ in range(2):
             told = run(files, **few, plots=[0, 12])
-            names = ["payloads.jsonl", "rules.parquet", "manifest.json", *told["plots"]]
+            names = [*sorted(WHOLE - {"_SUCCESS"}), *told["plots"]]
             contents.append([(Path(told["output_uri"]) / name).read_bytes() for name in names])
-        assert len(contents[0]) == 5
+        assert len(contents[0]) == 6
         assert contents[0] == contents[1]
 
     def test_alternatives_are_the_same_whatever_the_batches(self, files: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Explained rows as files: payloads, rules and plots, written in parts and published as one folder."""
+"""Explained rows as files: payloads, tables and plots, written in parts and published as one folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cleartrace.operators.rules.writer import PAYLOADS, PLOTS, RULES, RulesWriter
+from airflow_provider_cleartrace.operators.rules.writer import FORMATS, PLOTS, RulesWriter
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.manifests import SUCCESS, FileEntry, Manifest
 from airflow_provider_cleartrace.storage.merging import merge
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 
 NAMES = re.compile(
-    rf"{re.escape(PAYLOADS)}|{re.escape(RULES)}|{re.escape(MANIFEST)}|{SUCCESS}|{PLOTS}/row-\d+\.svg"
+    "|".join([*map(re.escape, FORMATS), re.escape(MANIFEST), SUCCESS, rf"{PLOTS}/row-\d+\.svg"])
 )
 """The files of a folder of explained rows."""
 
@@ -65,7 +65,7 @@ class RulesDraft:
             counts.update(part.counts)
         files = [
             merge(self.parts.folder, [part.files[name] for part in parts], name, file_format)
-            for name, file_format in ((PAYLOADS, "jsonl"), (RULES, "parquet"))
+            for name, file_format in FORMATS.items()
         ]
         files += [part.files[name] for part in parts for name in plots_of(part)]
         files.append(self._write_figures(figures))

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_cleartrace.explanations.collection import CalibratedExplanations
 
-PAYLOADS, RULES, PLOTS = "payloads.jsonl", "rules.parquet", "plots"
+PAYLOADS, PREDICTIONS, RULES, PLOTS = "payloads.jsonl", "predictions.parquet", "rules.parquet", "plots"
+FORMATS = {PAYLOADS: "jsonl", PREDICTIONS: "parquet", RULES: "parquet"}
+"""The files that every part has, and how those of several parts are made one."""
 
 
 class RulesWriter:
@@ -42,7 +44,7 @@ class RulesWriter:
         self._plots = plots
         self._stack = contextlib.ExitStack()
         self._sinks: dict[str, CountedBytes] = {}
-        self._table: TableWriter | None = None
+        self._tables: dict[str, TableWriter] = {}
         self._plotted: dict[str, FileEntry] = {}
 
     def write(self, explanations: CalibratedExplanations, identity: pa.RecordBatch) -> None:
@@ -50,34 +52,37 @@ class RulesWriter:
         import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
         import pydantic_core  # noqa: PLC0415  (as fast as the model answers)
 
-        from airflow_provider_cleartrace.explanations.table import rule_rows  # noqa: PLC0415  (as above)
+        from airflow_provider_cleartrace.explanations import table  # noqa: PLC0415  (as above)
 
         ids = identity.to_pylist()
-        rules = rule_rows(explanations, ids)
-        payloads, table = self._opened(identity.schema)
+        rows = {
+            PREDICTIONS: table.prediction_rows(explanations, ids),
+            RULES: table.rule_rows(explanations, ids),
+        }
+        self._open(identity.schema)
         with self._parts.folder.errors_named():
             for each, own in zip(explanations, ids, strict=True):
                 line = {"id": own, "payload": each.build_rules_payload()}
-                payloads.write(pydantic_core.to_json(line, inf_nan_mode="null") + b"\n")
-            table.write(pa.RecordBatch.from_pylist(rules, schema=table.schema))
+                self._sinks[PAYLOADS].write(pydantic_core.to_json(line, inf_nan_mode="null") + b"\n")
+            for name, writer in self._tables.items():
+                writer.write(pa.RecordBatch.from_pylist(rows[name], schema=writer.schema))
         for number, each in enumerate(explanations, start=self._first_row + self.counts["rows"]):
             if number in self._plots and each.feature_rules:
                 self._plot(f"{PLOTS}/row-{number}.svg", each.to_svg())
-        self.counts.update(rows=len(ids), rules=len(rules))
+        self.counts.update(rows=len(ids), rules=len(rows[RULES]))
 
-    def _opened(self, identity: pa.Schema) -> tuple[CountedBytes, TableWriter]:
-        """The sinks of payloads and rules; the first batch decides the columns."""
+    def _open(self, identity: pa.Schema) -> None:
+        """Open the files, where that was not done; the first batch decides the columns."""
         import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-        from airflow_provider_cleartrace.explanations.table import rule_fields  # noqa: PLC0415  (as above)
-
-        if self._table is None:
-            for name in (PAYLOADS, RULES):
-                place = self._parts.folder.child(self._name(name))
-                self._sinks[name] = CountedBytes(self._stack.enter_context(published(place)))
-            columns = pa.schema([*identity, *rule_fields()])
-            self._table = TableWriter(self._sinks[RULES], columns, "parquet")
-        return self._sinks[PAYLOADS], self._table
+        if self._sinks:
+            return
+        for name in FORMATS:
+            place = self._parts.folder.child(self._name(name))
+            self._sinks[name] = CountedBytes(self._stack.enter_context(published(place)))
+        for name, fields in _fields().items():
+            columns = pa.schema([*identity, *fields])
+            self._tables[name] = TableWriter(self._sinks[name], columns, FORMATS[name])
 
     def _name(self, name: str) -> str:
         return f"part-{self._index:05d}.{name}"
@@ -90,32 +95,38 @@ class RulesWriter:
 
     def finish(self) -> Part:
         """Close the files, then record that the part is there."""
-        if self._table is None:
+        if not self._sinks:
             raise AssertionError("an input without rows is refused when it is read")
         with self._parts.folder.errors_named():
-            self._table.close()
+            for table in self._tables.values():
+                table.close()
         self._stack.close()
-        rows = {PAYLOADS: self.counts["rows"], RULES: self.counts["rules"]}
-        files = {
-            name: FileEntry(self._name(name), rows[name], sink.size, sink.sha256)
-            for name, sink in self._sinks.items()
-        }
+        files = {}
+        for name, sink in self._sinks.items():
+            rows = self.counts["rules" if name == RULES else "rows"]
+            files[name] = FileEntry(self._name(name), rows, sink.size, sink.sha256)
         return self._parts.finish(Part(self._index, files | self._plotted, dict(self.counts)))
 
     def abandon(self) -> None:
         """Close the files after a failure, and leave nothing of them."""
-        if self._table is not None:
-            self._table.abandon()
+        for table in self._tables.values():
+            table.abandon()
         abandon(self._stack)
 
 
 def check_identity(names: Collection[str]) -> None:
-    """Refuse identifying columns that have the name of a column of rules.
+    """Refuse identifying columns that have the name of another column of a table.
 
     Raises:
         ValidationError: the column is named.
     """
-    from airflow_provider_cleartrace.explanations.table import rule_fields  # noqa: PLC0415  (loads pyarrow)
-
-    if clash := {each.name for each in rule_fields()}.intersection(names):
+    taken = {field.name for fields in _fields().values() for field in fields}
+    if clash := taken.intersection(names):
         raise ValidationError(f"the id column {min(clash)!r} has the name of an output column")
+
+
+def _fields() -> dict[str, list[pa.Field]]:
+    """The columns of each table, after those that identify the row."""
+    from airflow_provider_cleartrace.explanations import table  # noqa: PLC0415  (loads pyarrow)
+
+    return {PREDICTIONS: table.prediction_fields(), RULES: table.rule_fields()}
