@@ -69,9 +69,11 @@ class Location:
         return dataclasses.replace(self, uri=uri if "/" in self.uri.rstrip("/") else name, path=path)
 
     def covers(self, other: Location) -> bool:
-        """Whether ``other`` is this place or lies below it."""
-        same_store = self.is_local == other.is_local
-        return same_store and (other.path == self.path or other.path.startswith(f"{self.path}/"))
+        """Whether ``other`` is this place or lies below it, also by way of ``..`` or a link."""
+        if self.is_local != other.is_local:
+            return False
+        own, others = (os.path.realpath(each.path) if each.is_local else each.path for each in (self, other))
+        return others == own or others.startswith(f"{own.rstrip('/')}/")
 
     def size(self) -> int:
         """Bytes of the file.

@@ -459,13 +459,25 @@ class TestBadRows:
         assert not server.requests
         assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]
 
-    @pytest.mark.parametrize("output", ["rows.parquet", "folder/o.parquet", "folder/below/", "folder/"])
+    @pytest.mark.parametrize(
+        "output",
+        [
+            "rows.parquet",
+            "folder/../rows.parquet",
+            "folder/o.parquet",
+            "folder/below/",
+            "folder/",
+            "folder/../folder/",
+            "link/o.parquet",
+        ],
+    )
     def test_an_output_in_its_own_data_is_refused(
         self, server: RowServer, data: str, tmp_path: Path, output: str
     ) -> None:
         (tmp_path / "folder").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "folder")
         FRAME.to_parquet(tmp_path / "folder" / "d.parquet")
-        source = data if output == "rows.parquet" else str(tmp_path / "folder")
+        source = data if output.endswith("rows.parquet") else str(tmp_path / "folder")
         with pytest.raises(StorageError, match="would replace the data"):
             predict(source, f"{tmp_path}/{output}")
 
