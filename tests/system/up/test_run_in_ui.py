@@ -51,15 +51,18 @@ def test_the_run_has_a_tab_with_its_report(open_airflow: Opened, up: Up, finishe
         tab.get_by_role("heading", name="This run and those before it").wait_for()
 
 
-def test_a_task_has_a_tab_with_what_it_made(open_airflow: Opened, up: Up, finished_run: str) -> None:
+def test_a_task_has_a_tab_and_a_button_that_leads_there(
+    open_airflow: Opened, up: Up, finished_run: str
+) -> None:
     with open_airflow() as page:
         page.goto(f"{up.url}/dags/{DAG_ID}/runs/{finished_run}/tasks/report")
-        page.get_by_role("link", name="ClearTrace").click()
+        page.get_by_role("link", name="Details").click()
+        page.get_by_role("link", name="ClearTrace report").click()
         report = page.frame_locator("iframe").frame_locator("iframe")
         report.get_by_role("heading", name=TITLE).wait_for()
 
         page.goto(f"{up.url}/dags/{DAG_ID}/runs/{finished_run}/tasks/fit")
-        page.get_by_role("link", name="ClearTrace").click()
+        page.get_by_role("link", name="ClearTrace", exact=True).click()
         own = page.frame_locator("iframe").get_by_role("listitem").filter(has_text="(this task)")
         own.wait_for()
         assert own.inner_text().startswith("fit")
