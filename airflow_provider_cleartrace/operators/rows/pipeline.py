@@ -98,8 +98,8 @@ class Asker:
 
     def _reject(self, row: pa.RecordBatch, error: OuterProductError) -> Rejected:
         rejected = rejected_row(self.plan, row, row, str(error))
-        if self.plan.on_bad_rows == "fail":
-            raise rejected.error() from error
+        if self.plan.on_bad_rows != "skip":
+            raise rejected.error(self.plan) from error
         self._refused += 1
         if not self._answered and self._refused >= REFUSED_WITHOUT_AN_ANSWER:
             raise error

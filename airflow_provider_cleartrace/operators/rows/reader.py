@@ -27,6 +27,8 @@ _NUMBER = "\0row"
 
 OnBadRows = Literal["fail", "skip"]
 
+_ADVICE = "on_bad_rows='skip' puts such rows into a reject file"
+
 
 class BadRowError(ValidationError):
     """One row of the input cannot be served; the message names it."""
@@ -44,7 +46,8 @@ class RowPlan:
         where: Which rows are wanted.
         batch_rows: Most rows asked for at once.
         part_rows: Rows of the input behind one part of the output.
-        on_bad_rows: Whether a row that cannot be served ends the task or goes to the reject file.
+        on_bad_rows: Whether a row that cannot be served ends the task or goes to the reject file; None where
+            there is no such file.
     """
 
     ids: Sequence[str]
@@ -54,7 +57,7 @@ class RowPlan:
     where: RowFilter | None
     batch_rows: int
     part_rows: int
-    on_bad_rows: OnBadRows
+    on_bad_rows: OnBadRows | None
 
     @property
     def columns(self) -> list[str]:
@@ -74,10 +77,11 @@ class Rejected:
         """What the reject file says of it."""
         return {**self.identity, "reason": self.reason, "values": dict(self.values)}
 
-    def error(self) -> BadRowError:
+    def error(self, plan: RowPlan) -> BadRowError:
         """The error that names it, without what it held."""
         named = ", ".join(f"{name} {value!r}" for name, value in self.identity.items())
-        return BadRowError(f"{named}: {self.reason}; on_bad_rows='skip' puts such rows into a reject file")
+        advice = "" if plan.on_bad_rows is None else f"; {_ADVICE}"
+        return BadRowError(f"{named}: {self.reason}{advice}")
 
 
 @dataclass(frozen=True)
@@ -181,8 +185,8 @@ class RowReader:
             reason = f"a row before has the same {', '.join(map(repr, self.plan.ids))}"
             rejected += [self._rejected(rows, rows, index, reason) for index in repeated]
             rows = _without(rows, repeated)
-        if rejected and self.plan.on_bad_rows == "fail":
-            raise rejected[0].error()
+        if rejected and self.plan.on_bad_rows != "skip":
+            raise rejected[0].error(self.plan)
         self._counts.update(self.unseen.count(rows))
         if not self.is_done(self._part):
             if rejected:
