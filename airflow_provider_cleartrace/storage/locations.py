@@ -210,6 +210,7 @@ class Location:
     def fingerprint(self) -> str:
         """The identity of the content: SHA-256 of a local file; version or ETag and size of an object."""
         if self.s3 is None:
+            self.size()  # says so where there is no file
             digest = hashlib.sha256()
             with self.open() as stream, self.errors_named():
                 while block := stream.read(BLOCK):
