@@ -8,9 +8,9 @@ three conditions depend on the weights of those of two, so that each size is a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,22 @@ class Conjunctions:
     n_top_features: int = 5
     max_rule_size: int = 2
 
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any]) -> Conjunctions:
+        """Read them by name.
+
+        Raises:
+            ExplanationError: a setting that there is not, or one out of its bounds.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(settings) - set(known)):
+            raise ExplanationError(f"conjunctions: no setting {unknown[0]!r}; there are {', '.join(known)}")
+        return cls(**settings)
+
     def __post_init__(self) -> None:
+        for name in ("n_top_features", "max_rule_size"):
+            if not isinstance(value := getattr(self, name), int):
+                raise ExplanationError(f"conjunctions: {name} must be a whole number, not {value!r}")
         if self.n_top_features < 2:
             raise ExplanationError(
                 f"conjunctions: n_top_features must be 2 or more, not {self.n_top_features}"

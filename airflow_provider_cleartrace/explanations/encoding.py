@@ -82,9 +82,9 @@ class Moment(Column):
     def encode(self, values: pd.Series[Any]) -> Matrix:
         """Days, NaN where there is no date."""
         try:
-            moments = pd.to_datetime(values, utc=True)
+            moments = pd.to_datetime(values, utc=True, format="ISO8601")
         except (TypeError, ValueError):
-            raise ExplanationError(f"the column {self._name!r} has values that are no dates") from None
+            raise ExplanationError(f"the column {self._name!r} has values that are no ISO dates") from None
         days = (moments - pd.Timestamp(_EPOCH, tz="UTC")) / pd.Timedelta(days=1)
         return np.asarray(days, dtype=float)
 

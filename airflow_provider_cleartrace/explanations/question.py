@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from airflow_provider_cleartrace.explanations import filters as choosing
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
@@ -114,8 +115,8 @@ def percentiles_of(confidence: float) -> tuple[float, float]:
     Raises:
         ExplanationError: not between 0 and 1.
     """
-    if not 0 < confidence < 1:
-        raise ExplanationError(f"confidence must lie between 0 and 1, not {confidence}")
+    if not _is_number(confidence) or not 0 < confidence < 1:
+        raise ExplanationError(f"confidence must lie between 0 and 1, not {confidence!r}")
     tail = round((1 - confidence) / 2 * 100, 9)
     return tail, 100 - tail
 
@@ -126,15 +127,22 @@ def _check_threshold(threshold: Threshold | None, classes: Sequence[Scalar] | No
     if classes is not None:
         raise ExplanationError("threshold is for regressions; this model is a classifier")
     bounds = threshold if isinstance(threshold, tuple) else (threshold,)
-    if not all(math.isfinite(bound) for bound in bounds) or list(bounds) != sorted(set(bounds)):
-        raise ExplanationError(f"threshold must be a number, or two in rising order, not {threshold}")
+    are_numbers = all(_is_number(bound) and math.isfinite(bound) for bound in bounds)
+    if not are_numbers or len(bounds) > 2 or list(bounds) != sorted(set(bounds)):
+        raise ExplanationError(f"threshold must be a number, or two in rising order, not {threshold!r}")
 
 
 def _check_percentiles(percentiles: tuple[float, float]) -> None:
-    low, high = percentiles
+    are_two = len(percentiles) == 2 and all(map(_is_number, percentiles))
+    low, high = percentiles if are_two else (math.nan, math.nan)
     if not (low == -math.inf or 0 < low <= 50) or not (high == math.inf or 50 <= high < 100):
         raise ExplanationError(
             f"percentiles must be (low, high) with 0 < low <= 50 <= high < 100, not {percentiles}"
         )
     if math.isinf(low) and math.isinf(high):
         raise ExplanationError("percentiles: an interval needs at least one side")
+
+
+def _is_number(value: object) -> bool:
+    """Whether an argument is what its type says: a DAG's arguments come unchecked."""
+    return isinstance(value, Real)

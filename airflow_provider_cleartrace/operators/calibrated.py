@@ -116,6 +116,10 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
         super().__init__(**kwargs)
         check_count("batch_rows", batch_rows, least=1)
         check_count("max_in_flight", max_in_flight, least=1)
+        for row in plots:
+            check_count("plots", row, least=0)
+        if seed is not None:
+            check_count("seed", seed, least=0)
         one_of("if_exists", if_exists, IF_EXISTS)
         if not 0 <= held_out <= 1 / 2:
             raise ValidationError(f"held_out must be 0 to 0.5, not {held_out}")
@@ -175,9 +179,18 @@ class ClearTraceCalibratedExplainOperator(ClearTraceOperator):
                     rules = RulesDraft(draft, self.plots)
                     calibrated = self._calibration.apply(explainer, data, question)
                     parts = RulesJob(source, plan, rules, explainer, question, self.log).run()
+                    self._warn_of_plots(sum(part.counts["rows"] for part in parts))
                     rules.publish(parts, self._figures(source, publication, calibrated, parts))
                 told = figures_at(publication.target)
         return self._manifest(context, **told)
+
+    def _warn_of_plots(self, rows: int) -> None:
+        if beyond := [row for row in self.plots if row >= rows]:
+            self.log.warning(
+                "plots: there is no row %s; the %d rows are numbered from 0",
+                ", ".join(map(str, sorted(beyond))),
+                rows,
+            )
 
     @functools.cached_property
     def _calibration(self) -> Calibration:

@@ -23,6 +23,7 @@ from airflow_provider_cleartrace.explanations.question import Question
 from airflow_provider_cleartrace.explanations.schema import json_schema
 from airflow_provider_cleartrace.hooks.cleartrace import ClearTraceHook
 from airflow_provider_cleartrace.operators.calibrated import ClearTraceCalibratedExplainOperator
+from airflow_provider_cleartrace.operators.rows.reader import BadRowError
 from airflow_provider_cleartrace.storage.claims import Claim, Claimant, OutputInUseError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import locate
@@ -228,6 +229,27 @@ class TestOutput:
         assert listed(Path(files["output_uri"]) / "plots") == ["row-3.svg"]
         assert again["plots"] == ["plots/row-3.svg"]
 
+    def test_calibration_rows_without_a_target_are_counted(self, files: dict[str, Any]) -> None:
+        calibration = pd.read_csv(files["calibration_data"])
+        calibration[TARGET] = calibration[TARGET].astype(float)
+        calibration.loc[:49, TARGET] = None
+        calibration.to_csv(files["calibration_data"], index=False)
+
+        told = run(files, kind="fast")
+
+        assert told["calibration_rows_dropped"] == 50
+        assert told["calibration_rows"] + told["held_out_rows"] == 200
+
+    def test_a_plot_of_a_row_that_there_is_not_is_told(
+        self, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        operator = ClearTraceCalibratedExplainOperator(**files, plots=[0, 30])
+        warned: list[str] = []
+        monkeypatch.setattr(operator.log, "warning", lambda text, *parts: warned.append(text % parts))
+        told = operator.execute(context("explain"))
+        assert told["plots"] == ["plots/row-0.svg"]
+        assert "plots: there is no row 30; the 30 rows are numbered from 0" in warned
+
     def test_missing_numbers_and_unknown_levels_get_a_prediction_and_no_rule(
         self, files: dict[str, Any], tmp_path: Path
     ) -> None:
@@ -422,6 +444,13 @@ class TestRefused:
             ({"kind": "fast", "conjunctions": {}}, "fast explanations have no conditions to join"),
             ({"confidence": 0.9}, "of a regression's intervals"),
             ({"conjunctions": {"max_rule_size": 9}}, "max_rule_size must be 2 to 3"),
+            ({"conjunctions": {"size": 2}}, "conjunctions: no setting 'size'; there are n_top_features"),
+            ({"conjunctions": {"n_top_features": 2.5}}, "n_top_features must be a whole number, not 2.5"),
+            ({"confidence": "90"}, "confidence must lie between 0 and 1, not '90'"),
+            ({"percentiles": (5,)}, r"percentiles must be \(low, high\)"),
+            ({"features_to_ignore": "shoe_size"}, "'shoe_size' is no feature of the model"),
+            ({"plots": [-1]}, "plots must be a whole number of at least 0, not -1"),
+            ({"seed": "x"}, "seed must be a whole number of at least 0, not 'x'"),
             ({"kind": "fast", "plots": [0]}, "plots of factual and alternative explanations"),
             ({"id_columns": ["rule"]}, "the id column 'rule' has the name of an output column"),
         ],
@@ -436,7 +465,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("spoil", "text"),
         [
-            (lambda frame: frame.head(20), "16 calibration rows are too few: 30 are needed"),
+            (lambda frame: frame.head(20), "16 calibration rows are too few: 30 are needed; of 20 rows"),
             (lambda frame: frame[frame[TARGET] == 1], "no calibration row has the class 0"),
             (lambda frame: frame.replace({TARGET: {0: 7}}), "1 values that are no classes of the model"),
             (lambda frame: frame.assign(purpose=frame.index), "'purpose' has 250 levels"),
@@ -463,6 +492,19 @@ class TestRefused:
         with pytest.raises(StorageError, match="no column 'purpose'"):
             run(files)
         assert asked == []
+
+    def test_calibration_data_that_is_no_file_is_named(self, files: dict[str, Any], tmp_path: Path) -> None:
+        (tmp_path / "folder").mkdir()
+        for place, text in ((tmp_path / "nowhere.csv", "no such file"), (tmp_path / "folder", "not a file")):
+            with pytest.raises(StorageError, match=f"{place}: {text}"):
+                run(files, calibration_data=str(place))
+
+    def test_a_row_that_cannot_be_read_is_named_without_advice_that_does_not_apply(
+        self, files: dict[str, Any]
+    ) -> None:
+        pd.read_csv(files["data"]).assign(duration_in_month="long").to_csv(files["data"], index=False)
+        with pytest.raises(BadRowError, match=r"row 0: column 'duration_in_month' is no number$"):
+            run(files)
 
     def test_calibrating_with_the_training_data_is_warned_of(
         self, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace.api.models import SchemaResult
+from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.hooks.calibrated import explainer_for
 from airflow_provider_cleartrace.operators.columns import text_columns
 from airflow_provider_cleartrace.storage.locations import Location
@@ -88,9 +89,17 @@ class Calibration:
         known = data[data[self.target].notna()]
         used, held = split(known[self.target].tolist(), self.held_out, self.seed or 0)
         calibrating = known.iloc[used]
-        explainer.calibrate(calibrating, calibrating[self.target])
-        if explainer.rows_dropped:
-            self.log.warning("%d calibration rows lack a number and were left out", explainer.rows_dropped)
+        untold = len(data) - len(known)
+        try:
+            explainer.calibrate(calibrating, calibrating[self.target])
+        except ExplanationError as error:
+            raise ExplanationError(
+                f"{self.place.uri}: {error}; of {len(data)} rows {untold} lack the target, {len(held)} are"
+                " held out"
+            ) from None
+        dropped = untold + explainer.rows_dropped
+        if dropped:
+            self.log.warning("%d calibration rows lack a number or the target and were left out", dropped)
         measured: dict[str, Any] = {}
         if held:
             testing = known.iloc[held]
@@ -100,7 +109,7 @@ class Calibration:
         return {
             "calibration_fingerprint": self.place.fingerprint(),
             "calibration_rows": explainer.rows,
-            "calibration_rows_dropped": explainer.rows_dropped,
+            "calibration_rows_dropped": dropped,
             "calls": explainer.calls,
             "rows_sent": explainer.rows_sent,
         } | measured

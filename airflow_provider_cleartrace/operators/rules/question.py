@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cleartrace.explanations.errors import ExplanationError
+from airflow_provider_cleartrace.operators.arguments import named_columns
+
 if TYPE_CHECKING:
     from airflow_provider_cleartrace.explanations.question import Question
 
@@ -40,14 +43,16 @@ def question_of(
         check_plots(kind)
     asked = None if confidence is None else percentiles_of(confidence)
     if percentiles is not None:
+        if len(percentiles) != 2:
+            raise ExplanationError(f"percentiles must be (low, high), not {percentiles}")
         low, high = percentiles
         asked = (-math.inf if low is None else low, math.inf if high is None else high)
     return Question(
         kind=kind,
         percentiles=asked,
         threshold=tuple(threshold) if isinstance(threshold, list) else threshold,
-        filters=tuple(filters),
-        conjunctions=None if conjunctions is None else Conjunctions(**conjunctions),
-        features_to_ignore=tuple(features_to_ignore),
-        focus_columns=None if focus_columns is None else tuple(focus_columns),
+        filters=(filters,) if isinstance(filters, str) else tuple(filters),
+        conjunctions=None if conjunctions is None else Conjunctions.parse(conjunctions),
+        features_to_ignore=tuple(named_columns("features_to_ignore", features_to_ignore)),
+        focus_columns=None if focus_columns is None else tuple(named_columns("focus_columns", focus_columns)),
     )

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from airflow_provider_cleartrace.explanations.conjunctions import Conjunctions
+from airflow_provider_cleartrace.explanations.encoding import Moment
 from airflow_provider_cleartrace.explanations.errors import ExplanationError
 from airflow_provider_cleartrace.explanations.explainer import CalibratedExplainer
 from airflow_provider_cleartrace.explanations.held_out import of_probabilities
@@ -239,6 +240,8 @@ def test_a_learner_is_fitted_is_never_copied_and_cannot_be_trained(kind: Any) ->
         ({"percentiles": (60.0, 95.0)}, "0 < low <= 50 <= high < 100"),
         ({"percentiles": (float("-inf"), float("inf"))}, "at least one side"),
         ({"percentiles": (5.0, 95.0), "threshold": 100.0}, "of a regression's intervals"),
+        ({"threshold": (1.0, 2.0, 3.0)}, "a number, or two in rising order"),
+        ({"threshold": "high"}, "a number, or two in rising order, not 'high'"),
         ({"kind": "counterfactual"}, "kind must be one of"),
     ],
 )
@@ -331,3 +334,10 @@ class TestManyLevels:
     def test_the_most_levels_are_allowed(self) -> None:
         rows, target, _, explainer = self.scene(MAX_LEVELS)
         explainer.check(rows, target, Question())
+
+
+def test_a_date_is_read_as_iso_and_never_guessed_at() -> None:
+    column = Moment("since")
+    assert column.encode(pd.Series(["1970-01-03", None, "1970-01-02T12:00:00"])).tolist()[::2] == [2.0, 1.5]
+    with pytest.raises(ExplanationError, match="'since' has values that are no ISO dates"):
+        column.encode(pd.Series(["02.01.1970"]))
