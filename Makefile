@@ -98,7 +98,7 @@ $(OTHERS:%=test-%): test-%: .venv-%/.test-installed
 
 .PHONY: test-system
 test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/system
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system
 
 .PHONY: test-browser
 test-browser: .venv/.test-installed ## What `make up` starts, read in Chromium as a person does
