@@ -11,6 +11,7 @@ from airflow_provider_cleartrace.storage.sources import Source
 
 _NUMBER = re.compile(r"(number|numeric|integer|u?int\d*|float\d*|double|decimal)\b", re.IGNORECASE)
 _BOOLEAN = re.compile(r"bool", re.IGNORECASE)
+_DATE = re.compile(r"date|time", re.IGNORECASE)
 
 
 def text_columns(schema: SchemaResult) -> list[str]:
@@ -39,7 +40,9 @@ def _kind(column: SchemaColumn | None) -> Kind | None:
         return "boolean"
     if levels and all(isinstance(level, int | float) for level in levels):
         return "number"
-    return "number" if _NUMBER.match(column.dtype) else "any"
+    if _NUMBER.match(column.dtype):
+        return "number"
+    return "date" if _DATE.match(column.dtype) else "any"
 
 
 def guessed_kinds(source: Source, columns: Sequence[str]) -> dict[str, Kind]:

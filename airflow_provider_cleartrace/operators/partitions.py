@@ -10,7 +10,7 @@ from airflow_provider_cleartrace.operators.manifest import manifest
 from airflow_provider_cleartrace.storage.combining import PartitionOutput, combine
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import locate
-from airflow_provider_cleartrace.storage.sources import find_source
+from airflow_provider_cleartrace.storage.sources import find_source, split_range
 
 
 def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[str]:
@@ -20,7 +20,7 @@ def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[
     not read for it beyond their footers; CSV files are, here to count them, and by each task up to its range.
 
     Args:
-        data: Path or URI of a file or folder.
+        data: Path or URI of a file or folder, or a range of its rows.
         rows: Most rows of a partition.
         aws_conn_id: The connection for ``s3://``; None uses boto3's own credential chain.
 
@@ -33,8 +33,10 @@ def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[
     """
     if rows < 1:
         raise ValueError(f"rows must be at least 1, not {rows}")
-    total = find_source(data, s3_client_factory(aws_conn_id)).count()
-    return [f"{data}#rows={start}-{min(start + rows, total)}" for start in range(0, total, rows)]
+    source = find_source(data, s3_client_factory(aws_conn_id))
+    uri, total = split_range(data)[0], source.count()
+    stop = total if source.stop is None else min(total, source.stop)
+    return [f"{uri}#rows={start}-{min(start + rows, stop)}" for start in range(source.start, stop, rows)]
 
 
 def publish_partitions(

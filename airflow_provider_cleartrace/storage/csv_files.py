@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 8 * 1024 * 1024
 """Bytes parsed at a time. A row must fit: 5,000 columns of 20 characters are a tenth of a megabyte."""
 
+_HEADER_ALONE = "Empty CSV file or block"
+"""Arrow's words for a header without a line break behind it."""
+
 MAX_TABLE_BYTES = 2**31 - 2
 """The largest CSV read in one piece, by Arrow's bound on a block."""
 
@@ -56,11 +59,19 @@ def batches(location: Location, columns: Sequence[str], *, position: list[int]) 
     Raises:
         StorageError: not a CSV, a ragged row (named by its number, the header being row 1), not UTF-8.
     """
-    import pyarrow.csv as arrow_csv  # noqa: PLC0415  (loads where files are touched, never with a DAG)
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+    import pyarrow.csv as arrow_csv  # noqa: PLC0415
 
     ragged: list[Any] = []
     with location.open() as raw, damage_named(location, ragged):
-        reader = arrow_csv.open_csv(_plain(location, raw), **_options(columns, columns, BLOCK_BYTES, ragged))
+        try:
+            reader = arrow_csv.open_csv(
+                _plain(location, raw), **_options(columns, columns, BLOCK_BYTES, ragged)
+            )
+        except pa.ArrowInvalid as error:
+            if _HEADER_ALONE in str(error):
+                return
+            raise
         while True:
             try:
                 batch = reader.read_next_batch()

@@ -41,7 +41,8 @@ class RowFilter:
             raise StorageError(f"filter: {SHAPE}")
         groups = [conditions] if all(map(_is_condition, conditions)) else conditions
         for group in groups:
-            if isinstance(group, str) or not group or not all(map(_is_condition, group)):
+            is_list = isinstance(group, Sequence) and not isinstance(group, str)
+            if not is_list or not group or not all(map(_is_condition, group)):
                 raise StorageError(f"filter: {SHAPE}")
         return cls(tuple(tuple((c[0], c[1], c[2]) for c in group) for group in groups))
 

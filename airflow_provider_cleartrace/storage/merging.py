@@ -49,9 +49,7 @@ def _merge_parquet(sink: CountedBytes, parts: Sequence[Location]) -> None:
         with parquet_files.opened(part) as file:
             writer = writer or TableWriter(sink, file.schema_arrow, "parquet")
             for group in range(file.num_row_groups):
-                with parquet_files.damage_named(part):
-                    rows = file.read_row_group(group)
-                for batch in rows.to_batches():
+                for batch in parquet_files.group_batches(part, file, group, file.schema_arrow.names):
                     writer.write(batch)
     if writer is not None:
         writer.close()

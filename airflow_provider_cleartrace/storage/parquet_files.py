@@ -12,7 +12,8 @@ from airflow_provider_cleartrace.storage.locations import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.compute as pc
+
+    from airflow_provider_cleartrace.storage.filters import RowFilter
 
 COLUMN_BUFFER = 256 * 1024
 """Bytes of a column chunk held at a time: without a buffer whole row groups are."""
@@ -22,6 +23,9 @@ SMALL_GROUP_ROWS = 128 * 1024
 
 To go through all columns at once takes a dictionary and a page of each, often two megabytes a column.
 """
+
+READ_ROWS = 10_000
+"""Rows that are handed on at a time."""
 
 
 @contextlib.contextmanager
@@ -42,41 +46,73 @@ def opened(location: Location) -> Iterator[Any]:
         yield file
 
 
-def batches(
-    location: Location, columns: Sequence[str], groups: Sequence[int], batch_rows: int
-) -> Iterator[pa.RecordBatch]:
+def batches(location: Location, columns: Sequence[str], groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
     """The rows of some row groups, columns in the order asked for."""
     with opened(location) as file:
         for group in groups:
-            pieces = _group(file, group, list(columns), batch_rows)
-            while True:
-                with damage_named(location):
-                    batch = next(pieces, None)
-                if batch is None:
-                    break
-                yield batch
+            yield from group_batches(location, file, group, list(columns))
 
 
-def _group(file: Any, group: int, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+def group_batches(
+    location: Location, file: Any, group: int, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one row group of a file that is :func:`opened`."""
+    pieces = _pieces(file, group, list(columns))
+    while True:
+        with damage_named(location):
+            batch = next(pieces, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _pieces(file: Any, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
     if columns and file.metadata.row_group(group).num_rows <= SMALL_GROUP_ROWS:
-        held = [file.read_row_group(group, columns=[name], use_threads=False).column(0) for name in columns]
-        yield from pa.table(held, names=columns).to_batches(max_chunksize=batch_rows)
+        decoded = _decoded(file, group, columns)
+        while decoded:
+            yield pa.RecordBatch.from_arrays(decoded.pop(), names=columns)
         return
     for batch in file.iter_batches(
-        batch_size=batch_rows, row_groups=[group], columns=columns, use_threads=False
+        batch_size=READ_ROWS, row_groups=[group], columns=columns, use_threads=False
     ):
         yield batch.select(columns)
 
 
-def groups_that_may_match(location: Location, condition: pc.Expression) -> set[int]:
-    """The row groups whose statistics do not rule out that a row meets a condition."""
-    import pyarrow.dataset as dataset  # noqa: PLC0415  (loads where files are touched, never with a DAG)
+def _decoded(file: Any, group: int, columns: Sequence[str]) -> list[list[pa.Array]]:
+    """A row group in pieces, the last of them first; each can be let go of alone.
+
+    They are copies: a slice would hold its whole column. And they are not in the memory that Arrow decodes
+    in, which it keeps for the next time, unless told otherwise, for as long as anything in it is in use.
+    """
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+    starts = range(0, file.metadata.row_group(group).num_rows, READ_ROWS)[::-1]
+    pieces: list[list[pa.Array]] = [[] for _ in starts]
+    for name in columns:
+        column = file.read_row_group(group, columns=[name], use_threads=False).column(0)
+        for start, piece in zip(starts, pieces, strict=True):
+            rows = column.slice(start, READ_ROWS)
+            piece.append(pa.concat_arrays(rows.chunks, memory_pool=pa.system_memory_pool()))
+    pa.default_memory_pool().release_unused()
+    return pieces
+
+
+def groups_that_may_match(location: Location, where: RowFilter) -> set[int]:
+    """The row groups whose statistics do not rule out that a row meets a condition.
+
+    Statistics that cannot be compared with its values rule out none: that is for the rows to show.
+    """
+    import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+    import pyarrow.dataset as dataset  # noqa: PLC0415
 
     with damage_named(location):
         fragment = dataset.ParquetFileFormat().make_fragment(location.path, filesystem=location.filesystem)
-        return {group.id for group in fragment.subset(filter=condition).row_groups}
+        groups = fragment.row_groups
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            groups = fragment.subset(filter=where.expression).row_groups
+        return {group.id for group in groups}
 
 
 @contextlib.contextmanager

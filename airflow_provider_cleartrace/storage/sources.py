@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from airflow_provider_cleartrace.storage import csv_files, parquet_files
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
-from airflow_provider_cleartrace.storage.kinds import Kind, check_kind
+from airflow_provider_cleartrace.storage.kinds import AS_IT_IS, Kind, check_kind, common_type
 from airflow_provider_cleartrace.storage.listing import listed
 from airflow_provider_cleartrace.storage.locations import Location, locate
 from airflow_provider_cleartrace.storage.s3 import S3ClientFactory, default_s3_client
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz")
-
-READ_ROWS = 10_000
-"""Rows of a Parquet file that are decoded at a time."""
 
 _RANGE = re.compile(r"#rows=(\d+)-(\d+)$")
 
@@ -127,7 +124,8 @@ class Source:
         """Look at every file's header for the columns that will be read.
 
         Raises:
-            StorageError: a file that cannot be read, lacks a column, or has one of another type.
+            StorageError: a file that cannot be read, lacks a column, or has one of another type; or files
+                whose types of a column have nothing in common.
         """
         for file in self.files:
             what = file.location.uri
@@ -142,6 +140,23 @@ class Source:
                 for field_ in file.parquet_schema:
                     if field_.name in kinds:
                         check_kind(what, field_, kinds[field_.name])
+        for name, kind in kinds.items():
+            types = self._types(name)
+            if kind in AS_IT_IS and common_type(types) is None:
+                told = ", ".join(sorted(map(str, types)))
+                raise StorageError(f"{self.uri}: the column {name!r} has another type in each file: {told}")
+
+    def type_of(self, column: str) -> pa.DataType | None:
+        """The type that holds a column of all files; None where there is none."""
+        return common_type(self._types(column))
+
+    def _types(self, column: str) -> set[pa.DataType]:
+        import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
+
+        return {
+            pa.string() if file.is_csv or column in file.partition else file.parquet_schema.field(column).type
+            for file in self.files
+        }
 
     def read(self, columns: Sequence[str], *, prune: RowFilter | None = None) -> Iterator[Block]:
         """Read the rows in order, as the files have them.
@@ -188,14 +203,14 @@ class Source:
     ) -> Iterator[tuple[int, pa.RecordBatch | None]]:
         wanted = set(range(len(file.group_rows)))
         if prune is not None and set(prune.columns) <= set(file.parquet_schema.names):
-            wanted = parquet_files.groups_that_may_match(file.location, prune.expression)
+            wanted = parquet_files.groups_that_may_match(file.location, prune)
         offset = 0
         for group, rows in enumerate(file.group_rows):
             begin, end = first + offset, first + offset + rows
             outside = end <= self.start or (self.stop is not None and begin >= self.stop)
             if group in wanted and not outside:
                 start = offset
-                for batch in parquet_files.batches(file.location, columns, [group], READ_ROWS):
+                for batch in parquet_files.batches(file.location, columns, [group]):
                     yield start, batch
                     start += batch.num_rows
             offset += rows

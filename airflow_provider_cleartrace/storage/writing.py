@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("parquet", "jsonl", "csv")
 
-ROW_GROUP_BYTES = 8 * 1024 * 1024
+ROW_GROUP_BYTES = 4 * 1024 * 1024
 """Bytes of rows gathered for a row group: enough to compress well, few enough to hold."""
 
 ROW_GROUP_ROWS = 1_000
@@ -125,6 +125,7 @@ class TableWriter:
             table = pa.Table.from_batches(self._pending, self.schema)
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
             self._pending, self._pending_bytes, self._pending_rows = [], 0, 0
+            pa.default_memory_pool().release_unused()  # some megabytes, kept for the next row group else
 
     def close(self) -> None:
         """Write what is left; the stream stays open."""

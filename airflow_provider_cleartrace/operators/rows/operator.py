@@ -6,6 +6,7 @@ import abc
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cleartrace import __version__
@@ -58,7 +59,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         format: ``parquet``, ``jsonl`` or ``csv``; by default what the extension says, a folder is Parquet.
         if_exists: ``replace`` an earlier output, ``fail``, or ``skip`` the work if it would be the same.
         on_bad_rows: ``fail``, or ``skip`` to put rows that cannot be served into a reject file.
-        batch_rows: Most rows of one request; by default as many as hold some 50,000 values.
+        batch_rows: Most rows of one request; by default as many as hold some 25,000 values.
         max_in_flight: Most requests under way at once.
         part_rows: Rows of the input behind one part: of a folder, and of what a retry need not do again.
     """
@@ -215,6 +216,8 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         }
 
         async def work() -> Manifest:
+            # Rows are read and written in turn; each thread that does keeps megabytes for the next time.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
             renew = functools.partial(self.hook.arenewed_key, settings.base_url)
             async with AsyncClearTrace.from_settings(settings, renew=renew) as client:
                 client.load(self.model_id)

@@ -12,7 +12,7 @@ from airflow_provider_cleartrace.operators.rows.unseen import UnseenValues
 from airflow_provider_cleartrace.storage.arrays import column_of
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.filters import RowFilter
-from airflow_provider_cleartrace.storage.kinds import Kind, converted
+from airflow_provider_cleartrace.storage.kinds import AS_IT_IS, Kind, converted
 from airflow_provider_cleartrace.storage.row_ids import SeenIds
 from airflow_provider_cleartrace.storage.sources import Source
 
@@ -211,12 +211,12 @@ class RowReader:
         self._pending = [rows.slice(stop)] if stop < held else []
 
     def _uniform(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Columns of every file in the type that the first file has them in."""
+        """Columns of every file in the type that holds them all."""
         import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
         columns = []
         for name, column in zip(rows.schema.names, rows.columns, strict=True):
-            wanted = self._types.setdefault(name, column.type)
+            wanted = self._type_of(name, column.type)
             try:
                 columns.append(column if column.type == wanted else column.cast(wanted))
             except pa.ArrowException:
@@ -225,6 +225,12 @@ class RowReader:
                     f" {column.type} in another"
                 ) from None
         return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+    def _type_of(self, name: str, found: pa.DataType) -> pa.DataType:
+        if name not in self._types:
+            of_all = self.source.type_of(name) if self.plan.kinds[name] in AS_IT_IS else None
+            self._types[name] = of_all or found
+        return self._types[name]
 
     def _rejected(self, rows: pa.RecordBatch, held: pa.RecordBatch, index: int, reason: str) -> Rejected:
         return rejected_row(self.plan, rows.slice(index, 1), held.slice(index, 1), reason)
@@ -252,8 +258,8 @@ def no_rows(plan: RowPlan) -> pa.RecordBatch:
     """A batch without rows, as the plan reads CSV files."""
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
-    types = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string(), "any": pa.string()}
-    columns = {name: pa.nulls(0, types[kind]) for name, kind in plan.kinds.items()}
+    types = {"number": pa.float64(), "boolean": pa.bool_()}
+    columns = {name: pa.nulls(0, types.get(kind, pa.string())) for name, kind in plan.kinds.items()}
     columns[_NUMBER] = pa.nulls(0, pa.int64())
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 

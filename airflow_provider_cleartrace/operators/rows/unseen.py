@@ -73,15 +73,21 @@ class UnseenValues:
 
 
 def _unseen(column: pa.Array, levels: Sequence[Any]) -> int:
-    """Cells that hold none of the levels; none where the column has another type than the levels."""
+    """Cells that hold none of the levels; none where the column cannot be compared with them.
+
+    To a model 7 is the level ``7``, and not ``007``.
+    """
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
     import pyarrow.compute as pc  # noqa: PLC0415
 
     try:
-        known = pa.array(levels).cast(column.type)
+        known = pa.array(levels)
+        if pa.types.is_string(known.type) and pa.types.is_integer(column.type):
+            column = column.cast(pa.string())
+        found = pc.is_in(column, known.cast(column.type), skip_nulls=True)
     except (pa.ArrowException, OverflowError):
         return 0
-    met = int(pc.sum(pc.is_in(column, known, skip_nulls=True)).as_py() or 0)
+    met = int(pc.sum(found).as_py() or 0)
     return int(len(column) - column.null_count - met)
 
 
