@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 8787
 # Many tests wait for a server: one process more than the cores of a small machine.
 PYTEST_WORKERS ?= 3
+# Files in the order given, the slow ones first: else a single long one is left for the end.
+SPREAD = -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 AIRFLOW_3_3 := 3.3.2
 AIRFLOW_2_11 := 2.11.2
@@ -86,7 +88,7 @@ test-all: test test-2.11 ## The same, then the tests on Airflow 2.11
 
 .PHONY: test-3.3
 test-3.3: .venv/.test-installed ## Unit and integration tests on Airflow 3.3
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration
+	$(BIN)/python -m pytest $(SPREAD) tests/integration tests/unit
 
 .PHONY: test-2.11 test-3.0 test-3.1 test-3.2
 test-2.11: ## Unit and integration tests on Airflow 2.11
@@ -94,7 +96,7 @@ test-3.0: ## The same on Airflow 3.0
 test-3.1: ## The same on Airflow 3.1
 test-3.2: ## The same on Airflow 3.2
 $(OTHERS:%=test-%): test-%: .venv-%/.test-installed
-	.venv-$*/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(NO_AIRFLOW:%=--ignore=%) tests/unit tests/integration
+	.venv-$*/bin/python -m pytest $(SPREAD) $(NO_AIRFLOW:%=--ignore=%) tests/integration tests/unit
 
 .PHONY: test-system
 test-system: .venv/.test-installed ## Tests that start a whole Airflow 3.3

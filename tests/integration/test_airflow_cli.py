@@ -7,7 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from tests.integration.airflow_command import ROOT, Airflow
+from tests.integration import credit_risk_files
+from tests.integration.airflow_command import ROOT, Airflow, below_3_1
 from tests.integration.local_server import LocalServer
 
 pytestmark = pytest.mark.timeout(600)
@@ -47,21 +48,12 @@ def test_the_connection_test_tells_good_from_bad(airflow: Airflow, local_server:
     assert "canary-wrong-key" not in told
 
 
+@below_3_1
 def test_the_example_dag_runs_to_its_end(airflow: Airflow) -> None:
     told = airflow("dags", "test", "credit_risk")
 
     (folder,) = airflow.output.iterdir()
-    explanations = pd.read_parquet(folder / "explanations.parquet")
-    scenarios = pd.read_json(folder / "scenarios.jsonl", lines=True)
-    declined = set(explanations.query("prediction < 0.5")["row"])
-    assert len(explanations) == 1000
-    assert set(scenarios["row"]) == declined
-    assert (scenarios["prediction"].dropna() >= 0.5).all()
-    assert "Good credit" in (folder / "narrative.md").read_text()
-    assert json.loads((folder / "segments.json").read_text())["n_clusters"] >= 3
-    report = json.loads((folder / "report.json").read_text())
-    assert report["predictions"]["below"] == report["scenarios"]["rows"] == len(declined)
-    assert (folder / "report.html").is_file()
+    credit_risk_files.assert_whole(folder)
     assert "failed" not in told.lower()
 
 

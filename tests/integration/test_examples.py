@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from example_dags.demo.scorer import running_scorer
-from tests.integration.airflow_command import ROOT, Airflow
+from tests.integration.airflow_command import ROOT, Airflow, below_3_1
 from tests.integration.local_server import LocalServer
 
 EXAMPLES = ROOT / "example_dags"
@@ -24,18 +24,6 @@ import sys
 from airflow.models import Variable
 Variable.set(sys.argv[1], sys.argv[2])
 """
-
-
-def airflow_asks_people() -> bool:
-    """Whether this Airflow has human-in-the-loop tasks."""
-    try:
-        import airflow.providers.standard.operators.hitl  # noqa: F401
-    except Exception:
-        return False
-    return True
-
-
-below_3_1 = pytest.mark.skipif(airflow_asks_people(), reason="tests/system runs it on a whole Airflow")
 
 
 @pytest.fixture

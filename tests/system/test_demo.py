@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from example_dags.demo.processes import processes_of
+from tests.integration import credit_risk_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,4 +44,6 @@ def test_the_demo_shows_every_result_and_ends(tmp_path: Path) -> None:
     assert len(waits) == 3
     # A task that Airflow had to retry found its job done, and did not wait again.
     assert sum(len(re.findall(r"\d s\b", line)) == 2 for line in waits) >= 2
+    (folder,) = (tmp_path / "run" / "output").iterdir()
+    credit_risk_files.assert_whole(folder)
     assert processes_of(str(tmp_path / "run")) == []

@@ -22,10 +22,11 @@ def compared(
     persona: str = "Old",
     thresholds: dict[str, float] = THRESHOLDS,
     *,
+    rows: int = ROWS,
     tried: bool = True,
 ) -> Comparison:
     """Everything that can be compared; rules are ``tried`` where the current output carries the features."""
-    then, now = judged(0, features, persona), judged(1, features, persona)
+    then, now = (judged(shift, features, persona, rows) for shift in (0, 1))
     if not tried:
         now = now.drop(columns=features[0])
     return compare(
@@ -39,13 +40,13 @@ def compared(
     )
 
 
-def judged(shift: int, features: Sequence[str], persona: str) -> pd.DataFrame:
+def judged(shift: int, features: Sequence[str], persona: str, rows: int) -> pd.DataFrame:
     """Rows with a rule about the first feature, and all but the first with a persona."""
-    frame = explained(ROWS, seed=shift, features=features, shift=shift)
+    frame = explained(rows, seed=shift, features=features, shift=shift)
     frame["persona"] = np.where(frame["prediction"] > 0.5, persona, "Young")
     frame.loc[0, "persona"] = None
-    frame[features[0]] = np.arange(ROWS) % 50
-    limit = 10 + shift * (np.arange(ROWS) % 2)
+    frame[features[0]] = np.arange(rows) % 50
+    limit = 10 + shift * (np.arange(rows) % 2)
     frame["rules"] = [[rule((features[0], "<=", int(each)))] for each in limit]
     return frame
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
@@ -38,11 +36,17 @@ TEXTS = {
     "a megabyte": MEGABYTE,
     "scripts": "😀 漢字 עברית",
 }
-EACH = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 
 
-def report_with(folder: Path, text: str) -> Report:
+@pytest.fixture(scope="module", params=TEXTS.values(), ids=TEXTS.keys())
+def text(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, text: str) -> Report:
     """The text as column name, target, value, identity, reason, persona, rule, narrative, note and title."""
+    folder = tmp_path_factory.mktemp("hostile")
     features = [text, "age", "income"]
     wide = explained(rows=40, features=features)
     wide["id"] = [f"{text}{number}" for number in range(40)]
@@ -57,7 +61,7 @@ def report_with(folder: Path, text: str) -> Report:
         segments=segments(folder / "hostile.json", [text, "other"]),
         calibrated=calibrated(folder / "hostile", text=text),
         comparison=compared_files.written(
-            compared_files.compared(features, text, tried=False), folder / "hostile-drift.json"
+            compared_files.compared(features, text, rows=40, tried=False), folder / "hostile-drift.json"
         ),
         narrative=f"# {text}\n\n- {text}\n\n**{text}** {text}\n",
     )
@@ -65,9 +69,8 @@ def report_with(folder: Path, text: str) -> Report:
     return gather(known(features, title=text, schema=schema), inputs)
 
 
-@EACH
-def test_are_inert_in_html(tmp_path: Path, text: str) -> None:
-    content = html_page(report_with(tmp_path, text), Look(audience="business"))
+def test_are_inert_in_html(report: Report, text: str) -> None:
+    content = html_page(report, Look(audience="business"))
     page = Page(content)
 
     assert not page.all("script", "img", "iframe", "object", "link", "form", "base", "b")
@@ -82,9 +85,8 @@ def test_are_inert_in_html(tmp_path: Path, text: str) -> None:
     assert len(content) < 400_000
 
 
-@EACH
-def test_are_inert_in_markdown(tmp_path: Path, text: str) -> None:
-    content = markdown_text(report_with(tmp_path, text), Look()).decode()
+def test_are_inert_in_markdown(report: Report, text: str) -> None:
+    content = markdown_text(report, Look()).decode()
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     tokens = parser.parse(content)
     inline = [child for token in tokens for child in token.children or ()]
@@ -105,7 +107,6 @@ def test_are_inert_in_markdown(tmp_path: Path, text: str) -> None:
     assert len(content) < 200_000
 
 
-@EACH
 def test_are_legible_once_and_for_all(text: str) -> None:
     once = legible(text)
     assert len(once) <= SHORT
