@@ -70,9 +70,11 @@ def _pieces(file: Any, group: int, columns: list[str]) -> Iterator[pa.RecordBatc
     import pyarrow as pa  # noqa: PLC0415  (pyarrow loads where files are touched, never with a DAG)
 
     if columns and file.metadata.row_group(group).num_rows <= SMALL_GROUP_ROWS:
+        known = file.schema_arrow
+        schema = pa.schema([known.field(name) for name in columns])
         decoded = _decoded(file, group, columns)
         while decoded:
-            yield pa.RecordBatch.from_arrays(decoded.pop(), names=columns)
+            yield pa.RecordBatch.from_arrays(decoded.pop(), schema=schema)
         return
     for batch in file.iter_batches(
         batch_size=READ_ROWS, row_groups=[group], columns=columns, use_threads=False
