@@ -78,9 +78,11 @@ def read_comparison(location: Location) -> Comparison:
 
     Raises:
         ReportError: it is another file, or one of a newer schema.
+        StorageError: it cannot be read.
     """
+    content = location.read_bytes()
     try:
-        return Comparison.model_validate_json(location.read_bytes())
+        return Comparison.model_validate_json(content)
     except ValueError:
         raise ReportError(
             f"{location.uri}: not the JSON of a comparison, or one of a newer version"

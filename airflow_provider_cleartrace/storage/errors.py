@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ def named(uri: str) -> Iterator[None]:
 
 def _reason(error: OSError) -> str:
     """The system's words for an error, without pyarrow's own, which quote URLs and request ids."""
+    if error.errno == errno.ENOENT:
+        return "no such file"
     if error.errno is not None:
         return os.strerror(error.errno)
     text = str(error)

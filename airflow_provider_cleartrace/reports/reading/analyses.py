@@ -21,9 +21,11 @@ def read_segments(location: Location) -> Segments:
 
     Raises:
         ReportError: the file is no segmentation.
+        StorageError: it cannot be read.
     """
+    content = location.read_bytes()
     try:
-        told = json.loads(location.read_bytes())
+        told = json.loads(content)
         counts = Counter(told["cluster_ids"])
         rows = sum(counts.values())
         personas = [_persona(entry, counts, rows) for entry in told["personas"]]
@@ -48,13 +50,18 @@ def _persona(told: Mapping[str, Any], counts: Mapping[int, int], rows: int) -> P
     )
 
 
+def names_file(narrative: str) -> bool:
+    """Whether a narrative is told by the path of its file, rather than itself."""
+    return "\n" not in narrative and narrative.lower().endswith((".md", ".txt"))
+
+
 def read_narrative(narrative: str, s3: S3ClientFactory) -> str:
     """A narrative by the path of its ``.md`` or ``.txt`` file, or the text itself.
 
     Raises:
         ReportError: the file is too large or no UTF-8.
     """
-    if "\n" in narrative or not narrative.lower().endswith((".md", ".txt")):
+    if not names_file(narrative):
         return narrative
     location = locate(narrative, s3)
     if location.size() > MOST_TEXT_BYTES:
