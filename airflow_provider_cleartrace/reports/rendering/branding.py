@@ -17,7 +17,7 @@ MOST_BYTES = 512 * 1024
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Logo = Annotated[str, Field(pattern=r"^data:image/(png|jpeg|svg\+xml);base64,[A-Za-z0-9+/=]+$")]
 
-_OUTSIDE = re.compile(r"@import|url\(\s*['\"]?(?!data:)|</|expression\(|\\", re.IGNORECASE)
+_OUTSIDE = re.compile(r"@import|image-set\(|src\(|url\(\s*['\"]?(?!data:)|</|expression\(|\\", re.IGNORECASE)
 """What could leave the page, or the style element; an escape could hide either."""
 
 

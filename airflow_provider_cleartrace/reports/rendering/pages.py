@@ -110,7 +110,7 @@ def _rendered(environment: Environment, name: str, report: Report, look: Look, *
     try:
         template = environment.get_template(name)
         return template.render(report=report, words=words, branding=look.branding, **more).encode()
-    except TemplateError as error:
+    except (TemplateError, ArithmeticError, TypeError) as error:
         raise ReportError(f"the template {name} cannot be rendered: {error}") from None
 
 

@@ -86,6 +86,7 @@ class TestBranding:
             ("b.json", {"colour": "#123456"}, "colour"),
             ("b.json", "[]", "the file"),
             ("b.css", "@import 'x.css';", "@import"),
+            ("b.css", "a { background: image-set('//x.org/y' 1x); }", "image-set"),
             ("b.css", "a { background: url(https://evil.example) }", r"url\("),
             ("b.css", "a { background: u\\72l(x) }", "loads nothing"),
             ("b.css", "</style><script>", "</"),
@@ -121,7 +122,15 @@ class TestTemplates:
 
     @pytest.mark.parametrize(
         "source",
-        ["{{ ''.__class__.__mro__ }}", "{{ nothing }}", "{% if %}", '{% include "../../etc/passwd" %}'],
+        [
+            "{{ ''.__class__.__mro__ }}",
+            "{{ nothing }}",
+            "{% if %}",
+            '{% include "../../etc/passwd" %}',
+            "{% for _ in range(10**9) %}{% endfor %}",
+            "{{ 1 / 0 }}",
+            "{{ 1 + 'x' }}",
+        ],
     )
     def test_that_reach_out_or_are_wrong_are_refused(self, source: str) -> None:
         with pytest.raises(ReportError, match=r"the template report.html cannot be rendered"):
