@@ -17,7 +17,9 @@ from airflow_provider_cleartrace.links.report import ClearTraceReportLink
 from airflow_provider_cleartrace.links.tab import HAS_TABS, tab_of
 from airflow_provider_cleartrace.operators.arguments import named_columns, one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
+from airflow_provider_cleartrace.operators.provenance import check_apart
 from airflow_provider_cleartrace.reports.facts import Report, Run
+from airflow_provider_cleartrace.reports.reading.analyses import names_file
 from airflow_provider_cleartrace.reports.reading.changes import compare, find_previous
 from airflow_provider_cleartrace.reports.reading.gathering import Inputs, Known, gather, read_shares
 from airflow_provider_cleartrace.reports.rendering.branding import Branding, read_branding, read_templates
@@ -27,6 +29,7 @@ from airflow_provider_cleartrace.reports.wording.words import Words
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.locations import Location
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
+from airflow_provider_cleartrace.storage.sources import split_range
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -132,6 +135,8 @@ class ClearTraceReportOperator(ClearTraceOperator):
         one_of("audience", audience, get_args(Audience))
         for each in formats:
             one_of("formats", each, FORMATS)
+        if not formats:
+            raise ValueError(f"formats: none of {', '.join(map(repr, FORMATS))} is left to write")
         self.model_id = model_id
         self.output_uri = output_uri
         self.data = data
@@ -157,6 +162,8 @@ class ClearTraceReportOperator(ClearTraceOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read, compare, render; nothing is published before all of it is made."""
         places = self._places()
+        for each in self.formats:
+            check_apart(places[each], *self._read_places())
         look = Look(
             self.audience,
             read_branding(self.locate(self.branding)) if self.branding else Branding(),
@@ -200,6 +207,13 @@ class ClearTraceReportOperator(ClearTraceOperator):
         stem = page.name.removesuffix(Path(page.name).suffix)
         return {name: page if name == "html" else page.sibling(f"{stem}.{name}") for name in FORMATS}
 
+    def _read_places(self) -> list[Location]:
+        """What the report is made from, but for the report before it, which it may replace."""
+        given = [getattr(self, name) for name in (*FILES, "template", "branding")]
+        if self.narrative and names_file(self.narrative):
+            given.append(self.narrative)
+        return [self.locate(split_range(uri)[0]) for uri in given if uri]
+
     def _report(self, context: Context, own: Location) -> Report:
         s3 = s3_client_factory(self.aws_conn_id)
         with self.hook.get_conn() as client:
@@ -231,7 +245,7 @@ class ClearTraceReportOperator(ClearTraceOperator):
             calibrated=self.calibrated,
             comparison=self.comparison,
             data=self.data,
-            rows=[str(row) for row in self.rows or ()],
+            rows=[self.rows] if isinstance(self.rows, str) else [str(row) for row in self.rows or ()],
             id_columns=named_columns("id_columns", self.id_columns),
             raw_gradient=self.raw_gradient,
         )

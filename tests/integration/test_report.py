@@ -359,3 +359,37 @@ class TestRefused:
     def test_unknown_words(self, run_folder: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="must be one of"):
             ClearTraceReportOperator(**arguments(run_folder, tmp_path, **wrong))
+
+    def test_no_formats(self, run_folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="formats: none of 'html', 'md', 'json' is left"):
+            ClearTraceReportOperator(**arguments(run_folder, tmp_path, formats=[]))
+
+    @pytest.mark.parametrize(("parameter", "name"), [("narrative", "n.md"), ("comparison", "n.json")])
+    def test_a_report_never_takes_the_place_of_what_it_is_made_from(
+        self, run_folder: Path, tmp_path: Path, parameter: str, name: str
+    ) -> None:
+        (tmp_path / name).write_text("mine")
+        given = {parameter: str(tmp_path / name), "output_uri": str(tmp_path / "n.html")}
+        with pytest.raises(StorageError, match=f"{name}: the output would replace the data it is made from"):
+            report(run_folder, tmp_path, **given)
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+    def test_what_another_model_said(self, run_folder: Path, tmp_path: Path) -> None:
+        manifest = json.loads((run_folder / ".predictions.csv.manifest.json").read_text())
+        manifest["made_by"]["model_id"] = "somebody-else"
+        (tmp_path / "p.csv").write_bytes((run_folder / "predictions.csv").read_bytes())
+        (tmp_path / ".p.csv.manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ReportError, match="made by the model 'somebody-else', and this is a report of"):
+            report(run_folder, tmp_path, predictions=f"{tmp_path}/p.csv")
+
+    @pytest.mark.parametrize("parameter", ["segments", "comparison"])
+    def test_a_file_that_is_not_there_is_told_as_such(
+        self, run_folder: Path, tmp_path: Path, parameter: str
+    ) -> None:
+        with pytest.raises(StorageError, match=r"nowhere\.json: no such file"):
+            report(run_folder, tmp_path, **{parameter: str(tmp_path / "nowhere.json")})
+
+
+def test_one_row_may_be_asked_for_as_a_text(run_folder: Path, tmp_path: Path) -> None:
+    _, facts = report(run_folder, tmp_path, rows="north / 7", formats=["json"])
+    assert [row["identity"] for row in facts["rows"]] == ["north / 7"]

@@ -97,6 +97,7 @@ def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client
     explained: Explained | None = None
     if inputs.explanations:
         result = _explanations(inputs, s3, features)
+        _check_maker(result.table, known.model_id)
         scores = read_scores(result, asked)
         chosen = chosen_rows(scores, asked)
         explained = read_explained(result, chosen)
@@ -110,9 +111,12 @@ def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client
         told["reasons"] = explained.reasons()
     if inputs.predictions:
         result = Result.of(inputs.predictions, s3, inputs.id_columns)
+        _check_maker(result.table, known.model_id)
         told["predictions"] = describe(read_scores(result), result.layout, model.task)
     if inputs.scenarios:
-        told["scenarios"] = read_scenarios(Table(inputs.scenarios, s3), inputs.id_columns, asked)
+        scenarios = Table(inputs.scenarios, s3)
+        _check_maker(scenarios, known.model_id)
+        told["scenarios"] = read_scenarios(scenarios, inputs.id_columns, asked)
     if inputs.segments:
         told["segments"] = read_segments(locate(inputs.segments, s3))
     if inputs.calibrated:
@@ -142,6 +146,12 @@ def _explanations(inputs: Inputs, s3: S3ClientFactory, features: Sequence[str]) 
             f"{result.table.uri}: no driver of the feature {lost[0]!r}: explanations of another model?"
         )
     return result
+
+
+def _check_maker(table: Table, model_id: str) -> None:
+    """Refuse what another model has said, where the manifest tells."""
+    if (maker := table.made_by.get("model_id", model_id)) != model_id:
+        raise ReportError(f"{table.uri}: made by the model {maker!r}, and this is a report of {model_id!r}")
 
 
 def _raw_gradient(inputs: Inputs, result: Result) -> bool:
