@@ -27,8 +27,6 @@ _NUMBER = "\0row"
 
 OnBadRows = Literal["fail", "skip"]
 
-_ADVICE = "on_bad_rows='skip' puts such rows into a reject file"
-
 
 class BadRowError(ValidationError):
     """One row of the input cannot be served; the message names it."""
@@ -80,8 +78,9 @@ class Rejected:
     def error(self, plan: RowPlan) -> BadRowError:
         """The error that names it, without what it held."""
         named = ", ".join(f"{name} {value!r}" for name, value in self.identity.items())
-        advice = "" if plan.on_bad_rows is None else f"; {_ADVICE}"
-        return BadRowError(f"{named}: {self.reason}{advice}")
+        if plan.on_bad_rows is None:
+            return BadRowError(f"{named}: {self.reason}")
+        return BadRowError(f"{named}: {self.reason}; on_bad_rows='skip' puts such rows into a reject file")
 
 
 @dataclass(frozen=True)
