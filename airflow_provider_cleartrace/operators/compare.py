@@ -11,6 +11,7 @@ from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.assets.files import file_uri
 from airflow_provider_cleartrace.assets.model import model_uri
 from airflow_provider_cleartrace.comparison.comparing import Model, compare
+from airflow_provider_cleartrace.comparison.errors import ComparisonError
 from airflow_provider_cleartrace.comparison.models import Comparison
 from airflow_provider_cleartrace.comparison.outputs import BINS
 from airflow_provider_cleartrace.comparison.thresholds import check_thresholds
@@ -18,8 +19,10 @@ from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.operators.arguments import one_of
 from airflow_provider_cleartrace.operators.base import ClearTraceOperator
 from airflow_provider_cleartrace.operators.manifest import LISTED
+from airflow_provider_cleartrace.operators.provenance import check_apart
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
+from airflow_provider_cleartrace.storage.sources import split_range
 from airflow_provider_cleartrace.storage.tables import Table
 
 try:  # The compat SDK takes a deprecated path on Airflow 3.1.
@@ -90,8 +93,8 @@ class ClearTraceCompareOperator(ClearTraceOperator, BranchMixIn):
         super().__init__(**kwargs)
         one_of("on_drift", on_drift, ("fail", "warn", "branch"))
         check_thresholds(thresholds or {})
-        if not BIN_RANGE[0] <= bins <= BIN_RANGE[1]:
-            raise ValueError(f"bins must be {BIN_RANGE[0]} to {BIN_RANGE[1]}, not {bins}")
+        if not isinstance(bins, int) or not BIN_RANGE[0] <= bins <= BIN_RANGE[1]:
+            raise ValueError(f"bins must be {BIN_RANGE[0]} to {BIN_RANGE[1]}, not {bins!r}")
         if on_drift != "warn" and not thresholds:
             raise ValueError(f"on_drift={on_drift!r} needs thresholds, which say what drift is")
         if (on_drift == "branch") != bool(drift_task_ids or stable_task_ids):
@@ -114,6 +117,9 @@ class ClearTraceCompareOperator(ClearTraceOperator, BranchMixIn):
         target = self.locate(self.output_uri) if self.output_uri else None
         if target is not None and target.suffix != ".json":
             raise StorageError(f"{target.uri}: a comparison is a .json file")
+        if target is not None:
+            files = (self.reference, self.current, self.reference_calibrated, self.current_calibrated)
+            check_apart(target, *(self.locate(split_range(uri)[0]) for uri in files if uri))
         if self.on_drift == "branch":
             self._check_branches()
         outputs, calibrated = (
@@ -123,6 +129,8 @@ class ClearTraceCompareOperator(ClearTraceOperator, BranchMixIn):
                 self._both("reference_calibrated", "current_calibrated"),
             )
         )
+        if outputs is not None:
+            _check_asked_alike(*outputs)
         models = self._both("reference_model_id", "current_model_id")
         comparison = compare(
             outputs=outputs,
@@ -222,6 +230,16 @@ class ClearTraceCompareOperator(ClearTraceOperator, BranchMixIn):
             *(model_uri(model_id, self._server_url()) for model_id in models if model_id),
             *(file_uri(uri) for uri in files if uri),
         ]
+
+
+def _check_asked_alike(reference: Table, current: Table) -> None:
+    """Refuse to compare gradients with contributions, where both manifests tell."""
+    one, other = ((table.made_by.get("asked") or {}).get("raw_gradient") for table in (reference, current))
+    if None not in (one, other) and one != other:
+        raise ComparisonError(
+            f"{current.uri}: its drivers were made with raw_gradient={other}, the reference's with {one}:"
+            " explain both alike"
+        )
 
 
 def _listed(task_ids: str | Sequence[str] | None) -> list[str]:

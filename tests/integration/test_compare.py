@@ -191,6 +191,7 @@ class TestRefused:
             ({"on_drift": "branch", "thresholds": {"psi": 1}}, "need each other"),
             ({"stable_task_ids": "go"}, "need each other"),
             ({"bins": 1}, "bins must be 2 to 100, not 1"),
+            ({"bins": 2.5}, r"bins must be 2 to 100, not 2\.5"),
         ],
     )
     def test_arguments_that_cannot_work(self, options: dict[str, Any], message: str) -> None:
@@ -200,6 +201,20 @@ class TestRefused:
     def test_a_place_that_is_no_json_file(self) -> None:
         with pytest.raises(StorageError, match=r"drift\.html: a comparison is a \.json file"):
             compared(reference="a.csv", current="b.csv", output_uri="drift.html")
+
+    def test_a_place_within_what_is_compared(self, tmp_path: Path) -> None:
+        (tmp_path / "rows").mkdir()
+        with pytest.raises(StorageError, match="would replace the data it is made from, or lie within it"):
+            compared(reference=f"{tmp_path}/rows/", current="b.csv", output_uri=f"{tmp_path}/rows/drift.json")
+
+    def test_gradients_and_contributions(self, models: tuple[str, str], loans: Path, tmp_path: Path) -> None:
+        reference = Path(explain(models[0], loans, tmp_path / "a.csv"))
+        (tmp_path / "b.csv").write_bytes(reference.read_bytes())
+        manifest = json.loads((tmp_path / ".a.csv.manifest.json").read_text())
+        manifest["made_by"]["asked"]["raw_gradient"] = True
+        (tmp_path / ".b.csv.manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ComparisonError, match="made with raw_gradient=True, the reference's with False"):
+            compared(reference=str(reference), current=f"{tmp_path}/b.csv")
 
     def test_a_branch_that_the_dag_does_not_have(self) -> None:
         with DAG("misspelt", schedule=None):
