@@ -68,9 +68,9 @@ class CheapModel(BaseHTTPRequestHandler):
             self.wfile.write(piece)
 
     def do_PUT(self) -> None:
-        left = int(self.headers["Content-Length"])
+        left, block = int(self.headers["Content-Length"]), memoryview(bytearray(READ_BLOCK))
         while left:
-            left -= len(self.rfile.read(min(left, READ_BLOCK)))
+            left -= self.rfile.readinto(block[:left])
         self.reply("")
 
     def reply(self, text: str) -> None:

@@ -11,29 +11,62 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.killed_task import killed_at
+from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.locations import locate
+from airflow_provider_cleartrace.storage.sources import find_source
+from tests.integration.killed_task import killed_after
 from tests.integration.row_server import row_server
-from tests.integration.test_rows import FEATURES, FRAME, PREDICTED, ROWS, connect, explain, predict, read
+from tests.integration.test_rows import FEATURES, FRAME, PREDICTED, connect, explain, predict
+from tests.integration.test_s3 import BUCKET, endpoint, s3
+
+__all__ = ["endpoint", "s3"]
+
+KILLS = 20
+"""Of each kind of output: the four of them take three minutes."""
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("output", ["o.parquet", "o/"])
+def published(where: str) -> list[float] | None:
+    """The predictions that whoever comes next reads there; None where it is refused."""
+    try:
+        blocks = list(find_source(where).read(["prediction"]))
+    except StorageError:
+        return None
+    return [value for block in blocks for value in block.batch.column(0).to_pylist()]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize(
+    "output", ["o.parquet", "o/", f"s3://{BUCKET}/out/o.parquet", f"s3://{BUCKET}/out/o/"]
+)
 def test_kills_at_random_moments_leave_the_old_output_or_the_new_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output: str
 ) -> None:
-    data, where = str(tmp_path / "rows.parquet"), f"{tmp_path}/out/{output}"
+    data = str(tmp_path / "rows.parquet")
+    on_s3 = output.startswith("s3://")
+    where = output if on_s3 else f"{tmp_path}/out/{output}"
+    # Objects are replaced one by one: in between there is no output, and whoever looks is told so.
+    whole = [PREDICTED[:100], PREDICTED, *([None] if on_s3 and output.endswith("/") else [])]
     FRAME.to_parquet(data)
     draw = random.Random()
+    killed = 0
     with row_server(FEATURES) as served:
         connect(monkeypatch, served)
         predict(f"{data}#rows=0-100", where)
-        for batch_rows in range(40, 60):  # each another output, so that nothing is reused
+        longest = killed_after(None, served, predict, data, where, batch_rows=39, part_rows=139)
+        assert longest is not None
+        for batch_rows in range(40, 40 + KILLS):  # each another output, so that nothing is reused
             options = {"batch_rows": batch_rows, "part_rows": 100 + batch_rows}
-            killed_at(draw.randrange(1, 9), served, predict, data, where, **options)
-            assert len(read(tmp_path / "out" / output.rstrip("/"))) in {100, ROWS}
+            predict(f"{data}#rows=0-100", where)
+            moment = draw.uniform(0, longest)
+            killed += killed_after(moment, served, predict, data, where, **options) is None
+            assert published(where) in whole, f"killed after {moment} of {longest} s"
             if draw.random() < 0.3:
                 predict(data, where, **options)
-                assert read(tmp_path / "out" / output.rstrip("/"))["prediction"].tolist() == PREDICTED
+                assert published(where) == PREDICTED
+                place = locate(where)
+                assert place.sibling(f".{place.name}.tmp").names() == []
+    assert killed > KILLS / 4, "tasks were killed, and did not end by themselves"
 
 
 @pytest.mark.timeout(1800)

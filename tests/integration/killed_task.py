@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -50,3 +52,32 @@ def killed_at(
     process.join()
     server.fault = honest
     assert process.exitcode == -signal.SIGKILL, "it was killed, and did not end by itself"
+
+
+def killed_after(
+    seconds: float | None, server: RowServer, task: Callable[..., Any], *arguments: Any, **options: Any
+) -> float | None:
+    """Run ``task`` and kill its process so long after its first request for rows, or never.
+
+    Returns:
+        The seconds after which it had ended well by itself; None if it was killed.
+    """
+    process = _FORKS.Process(target=_run, args=(dict(os.environ), task, *arguments), kwargs=options)
+    begun = threading.Event()
+
+    def begin(_: str, __: Any, answer: Any) -> Any:
+        begun.set()
+        return answer
+
+    server.fault = begin
+    process.start()
+    while process.is_alive() and not begun.wait(0.1):
+        pass
+    start = time.monotonic()
+    process.join(seconds)
+    lived = time.monotonic() - start
+    process.kill()
+    process.join()
+    server.fault = honest
+    assert process.exitcode in {0, -signal.SIGKILL}
+    return lived if process.exitcode == 0 else None
