@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_cleartrace.api.errors import ServerError
 from airflow_provider_cleartrace.api.models import RowRules, SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
-from airflow_provider_cleartrace.operators.arguments import one_of
+from airflow_provider_cleartrace.operators.arguments import check_count, one_of
+from airflow_provider_cleartrace.operators.provenance import check_apart
 from airflow_provider_cleartrace.operators.rows.answers import (
     Answers,
     Asked,
@@ -76,8 +77,9 @@ class ClearTraceExplainOperator(RowsOperator):
             raise ValueError(
                 "reasons need raw_gradient=False: gradients per unit do not compare between features"
             )
-        if top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {top_k}")
+        check_count("top_k", top_k, least=1)
+        if rule_kwargs is not None and not isinstance(rule_kwargs, Mapping):
+            raise ValueError(f"rule_kwargs must be a mapping of settings, not {rule_kwargs!r}")
         self.use_sqrt = use_sqrt
         self.raw_gradient = raw_gradient
         self.with_persona = with_persona
@@ -109,11 +111,13 @@ class ClearTraceExplainOperator(RowsOperator):
 
     def prepare(self, schema: SchemaResult) -> None:
         """Read the table of reasons."""
-        if not self.reasons:
+        if self.reasons is None:
             return
         entries: Sequence[Mapping[Any, Any]]
         if isinstance(self.reasons, str):
-            frame = read_frame(self.locate(self.reasons), columns=FIELDS, texts=FIELDS)
+            table = self.locate(self.reasons)
+            check_apart(self.locate(self.output_uri), table)
+            frame = read_frame(table, columns=FIELDS, texts=FIELDS)
             entries = frame.astype(object).where(frame.notna(), None).to_dict("records")
         else:
             entries = self.reasons

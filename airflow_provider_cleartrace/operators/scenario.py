@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cleartrace.api.errors import ServerError
+from airflow_provider_cleartrace.api.errors import ServerError, ValidationError
 from airflow_provider_cleartrace.api.models import ScenarioResult, SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
+from airflow_provider_cleartrace.operators.arguments import check_count
 from airflow_provider_cleartrace.operators.rows.answers import Answers, floats, texts
 from airflow_provider_cleartrace.operators.rows.operator import RowsOperator
 
@@ -52,12 +54,32 @@ class ClearTraceScenarioOperator(RowsOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(batch_rows=batch_rows, **kwargs)
+        check_count("desired_class", desired_class, least=0)
+        check_count("n_walks", n_walks, least=1)
+        check_count("max_steps", max_steps, least=1)
+        if random_state is not None:
+            check_count("random_state", random_state, least=0)
+        if not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
+            raise ValidationError(f"epsilon must be a number above 0, not {epsilon!r}")
         self.desired_class = desired_class
         self.n_walks = n_walks
         self.max_steps = max_steps
         self.epsilon = epsilon
         self.random_state = random_state
         self.constraints = constraints
+
+    def prepare(self, schema: SchemaResult) -> None:
+        """Hold the constraints against the model's features."""
+        constraints: Any = {} if self.constraints is None else self.constraints
+        if not isinstance(constraints, Mapping):
+            raise ValidationError("constraints must be a mapping of a feature to what may change of it")
+        for feature, allowed in constraints.items():
+            if feature not in schema.feature_names:
+                raise ValidationError(f"constraints: {feature!r} is no feature of the model")
+            if not isinstance(allowed, Mapping):
+                raise ValidationError(
+                    f"constraints: {feature!r} needs a mapping, such as {{'immutable': True}}"
+                )
 
     def asked_for(self) -> dict[str, Any]:
         """Everything that shapes a search; with a seed it also depends on a row's place in its request."""

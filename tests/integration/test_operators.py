@@ -336,6 +336,25 @@ class TestInference:
             assert len(changes if isinstance(changes, dict) else json.loads(changes)) == count
             assert "age_in_years" not in changes
 
+    @pytest.mark.parametrize(
+        ("options", "complaint"),
+        [
+            ({"n_walks": 0}, "n_walks must be a whole number of at least 1, not 0"),
+            ({"desired_class": "good"}, "desired_class must be a whole number of at least 0, not 'good'"),
+            ({"epsilon": float("nan")}, "epsilon must be a number above 0, not nan"),
+            ({"constraints": {"nobody": {"immutable": True}}}, "constraints: 'nobody' is no feature"),
+            ({"constraints": {"age_in_years": "immutable"}}, "constraints: 'age_in_years' needs a mapping"),
+            ({"constraints": "immutable"}, "constraints must be a mapping"),
+        ],
+    )
+    def test_what_cannot_be_searched_blames_no_row(
+        self, model_id: str, rows: str, tmp_path: Path, options: dict[str, Any], complaint: str
+    ) -> None:
+        with pytest.raises(ValidationError, match=f"^{complaint}"):
+            ClearTraceScenarioOperator(
+                task_id="s", model_id=model_id, data=rows, output_uri=f"{tmp_path}/s.csv", **options
+            ).execute(context())
+
     def test_interpret_ranks_the_features(self, model_id: str, tmp_path: Path) -> None:
         told = ClearTraceInterpretOperator(
             task_id="interpret", model_id=model_id, output_uri=str(tmp_path / "drivers.csv")

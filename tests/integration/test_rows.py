@@ -764,11 +764,29 @@ class TestReasons:
             ({"feature": "age", "direction": "up", "code": "1", "text": "x"}, "'up' is none of"),
             ({"feature": "city", "direction": "high", "code": "1", "text": "x"}, "no mean of 'city'"),
             ({"feature": "age", "direction": "any", "text": "x"}, "entry 0 has no code"),
+            ("age", "entry 0 is no mapping with feature, direction, code, text"),
         ],
     )
     def test_a_table_that_does_not_fit_is_refused_before_a_row_is_sent(
-        self, server: RowServer, data: str, tmp_path: Path, entry: dict[str, str], complaint: str
+        self, server: RowServer, data: str, tmp_path: Path, entry: Any, complaint: str
     ) -> None:
         with pytest.raises(ValidationError, match=complaint):
             explain(data, tmp_path / "o.csv", raw_gradient=False, reasons=[entry])
         assert not server.requests
+
+    def test_a_date_is_neither_high_nor_low(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        pd.DataFrame({"since": ["2026-11-21"]}).to_csv(tmp_path / "d.csv", index=False)
+        entry = {"feature": "since", "direction": "high", "code": "1", "text": "x"}
+        with row_server({"since": {"dtype": "datetime", "mean": 20_000.0}}) as served:
+            connect(monkeypatch, served)
+            with pytest.raises(ValidationError, match="no mean of 'since'; use 'any'"):
+                explain(f"{tmp_path}/d.csv", tmp_path / "o.csv", raw_gradient=False, reasons=[entry])
+
+    def test_the_table_is_never_replaced_by_the_output(
+        self, server: RowServer, data: str, tmp_path: Path
+    ) -> None:
+        pd.DataFrame(self.TABLE).to_csv(tmp_path / "reasons.csv", index=False)
+        with pytest.raises(StorageError, match="would replace the data it is made from"):
+            explain(data, tmp_path / "reasons.csv", raw_gradient=False, reasons=str(tmp_path / "reasons.csv"))
+        with pytest.raises(ValidationError, match="the table has no entries"):
+            explain(data, tmp_path / "o.csv", raw_gradient=False, reasons=[])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_cleartrace.api.errors import ValidationError
 from airflow_provider_cleartrace.api.models import SchemaResult
+from airflow_provider_cleartrace.operators.columns import feature_kinds
 from airflow_provider_cleartrace.operators.rows.answers import texts
 
 if TYPE_CHECKING:
@@ -46,9 +47,12 @@ class ReasonTable:
                 direction needs a mean that the model's schema does not tell.
         """
         told: dict[tuple[str, str], tuple[str, str]] = {}
+        kinds = feature_kinds(schema)
         means: dict[str, float] = {}
         for number, entry in enumerate(entries):
-            if missing := [name for name in FIELDS if not entry.get(name)]:
+            if not isinstance(entry, Mapping):
+                raise ValidationError(f"reasons: entry {number} is no mapping with {', '.join(FIELDS)}")
+            if missing := [name for name in FIELDS if entry.get(name) in (None, "")]:
                 raise ValidationError(f"reasons: entry {number} has no {', '.join(missing)}")
             feature, direction = str(entry["feature"]), str(entry["direction"])
             if feature not in schema.feature_names:
@@ -60,7 +64,7 @@ class ReasonTable:
             if direction != "any":
                 column = schema.columns.get(feature)
                 mean = (column.model_extra or {}).get("mean") if column is not None else None
-                if not isinstance(mean, int | float):
+                if kinds[feature] == "date" or not isinstance(mean, int | float):
                     raise ValidationError(f"reasons: the model tells no mean of {feature!r}; use 'any'")
                 means[feature] = float(mean)
             told[feature, direction] = (str(entry["code"]), str(entry["text"]))
