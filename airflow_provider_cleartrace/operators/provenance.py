@@ -42,13 +42,13 @@ def model_state(client: ClearTrace, model_id: str, schema: SchemaResult) -> dict
 
 
 def check_apart(target: Location, *read: Location) -> None:
-    """Refuse an output that would replace what it is made from.
+    """Refuse an output that would replace what it is made from, by whatever path.
 
     Raises:
         StorageError: it would, or lie within it.
     """
     for place in read:
-        if place.covers(target) or target.covers(place):
+        if place.real.covers(target.real) or target.real.covers(place.real):
             raise StorageError(
                 f"{target.uri}: the output would replace the data it is made from, or lie within it"
             )

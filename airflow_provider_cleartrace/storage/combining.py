@@ -16,8 +16,8 @@ from airflow_provider_cleartrace.storage.manifests import PART, SUCCESS, FileEnt
 from airflow_provider_cleartrace.storage.publishing import publish_bytes
 from airflow_provider_cleartrace.storage.sources import split_range
 
-DESCRIBED = ("id_columns", "asked")
-"""What a manifest says of its rows; one mapped task asked for all partitions alike."""
+DESCRIBED = ("id_columns", "columns", "asked")
+"""What a manifest says of its rows, which is the same of all partitions: one mapped task made them."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,28 @@ def combine(root: Location, outputs: Sequence[PartitionOutput]) -> Manifest:
 
     Raises:
         StorageError: an output is not below ``root``, shares its folder, is no table of parts, is not whole,
-            was replaced, does not have the rows of its partition or another model's answers; or files of
-            somebody else are there.
+            was replaced, does not have the rows of its partition, another model's answers or other columns;
+            or files of somebody else are there.
     """
     counts: Counter[str] = Counter()
     files: list[FileEntry] = []
     models: set[Any] = set()
-    described: dict[str, Any] = {}
+    formats: set[str] = set()
+    described: dict[str, Any] | None = None
     names = _names_below(root, outputs)
     for name, output in zip(names, outputs, strict=True):
         made = _manifest_of(output)
         counts.update(made.counts)
         files += [dataclasses.replace(entry, name=f"{name}/{entry.name}") for entry in made.files]
         models.add(made.made_by.get("model_id"))
-        described = {name: made.made_by[name] for name in DESCRIBED if name in made.made_by}
+        told = {name: made.made_by[name] for name in DESCRIBED if name in made.made_by}
+        formats |= {entry.name.rpartition(".")[2] for entry in made.files}
+        if described not in (None, told) or len(formats) > 1:
+            raise StorageError(
+                f"{output.folder.uri}: the output of {output.data} was asked for otherwise than those before:"
+                " clear its task, or all of them, to make them alike"
+            )
+        described = told
     if len(models) > 1:
         raise StorageError(f"{root.uri}: the partitions are the work of {len(models)} models, not of one")
     _refuse_strangers(root, {entry.name for entry in files})
@@ -65,7 +73,7 @@ def combine(root: Location, outputs: Sequence[PartitionOutput]) -> Manifest:
         tuple(files),
         dict(counts),
         {"model_id": models.pop(), "data": sorted({split_range(output.data)[0] for output in outputs})}
-        | described,
+        | (described or {}),
     )
     publish_bytes(root.child(SUCCESS), manifest.to_bytes())
     return manifest

@@ -34,7 +34,7 @@ def named(uri: str) -> Iterator[None]:
 def _reason(error: OSError) -> str:
     """The system's words for an error, without pyarrow's own, which quote URLs and request ids."""
     if error.errno == errno.ENOENT:
-        return "no such file"
+        return "no such file or folder"
     if error.errno is not None:
         return os.strerror(error.errno)
     text = str(error)

@@ -69,11 +69,15 @@ class Location:
         return dataclasses.replace(self, uri=uri if "/" in self.uri.rstrip("/") else name, path=path)
 
     def covers(self, other: Location) -> bool:
-        """Whether ``other`` is this place or lies below it, also by way of ``..`` or a link."""
-        if self.is_local != other.is_local:
-            return False
-        own, others = (os.path.realpath(each.path) if each.is_local else each.path for each in (self, other))
-        return others == own or others.startswith(f"{own.rstrip('/')}/")
+        """Whether ``other`` is this place or lies below it, by their paths."""
+        same_store = self.is_local == other.is_local
+        own = self.path.rstrip("/")
+        return same_store and (other.path == self.path or other.path.startswith(f"{own}/"))
+
+    @property
+    def real(self) -> Location:
+        """Where a local path leads, by way of ``..`` and links."""
+        return dataclasses.replace(self, path=os.path.realpath(self.path)) if self.is_local else self
 
     def size(self) -> int:
         """Bytes of the file.
@@ -230,9 +234,11 @@ def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_
     """Find the filesystem of a local path, a ``file://`` or an ``s3://`` URI.
 
     Raises:
-        StorageError: an empty path, a bucket without a key, or a scheme that is not supported.
+        StorageError: an empty path, one with a NUL, a bucket without a key, or a scheme that is not supported.
     """
     text = os.fspath(uri)
+    if "\0" in text:
+        raise StorageError(f"{text!r}: no path has a NUL")
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "file", text

@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from airflow_provider_cleartrace.storage.claims import Claim, Claimant, OutputInUseError, shared_place
@@ -96,6 +97,8 @@ class Publication:
             if target.is_local and target.is_folder():
                 raise StorageError(f"{target.uri}: a folder; end it with a slash to write a folder")
             return target.is_file()
+        if target.is_local and Path(target.path).is_symlink():
+            raise StorageError(f"{target.uri}: a link, which would be replaced: name the folder it leads to")
         if target.is_local and target.is_file():
             raise StorageError(f"{target.uri}: a file; leave out the slash to write one file")
         names = target.names()

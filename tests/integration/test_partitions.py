@@ -49,8 +49,7 @@ def predict(data: str, output: str, *, model_id: str = "m", **arguments: Any) ->
         model_id=model_id,
         data=data,
         output_uri=output,
-        columns=["day", "age"],
-        **arguments,
+        **{"columns": ["day", "age"]} | arguments,
     )
     return dict(operator.execute(context()))
 
@@ -172,7 +171,8 @@ class TestNothingIsPublished:
         assert not (tmp_path / "out" / "_SUCCESS").exists()
 
     def test_when_a_task_returned_nothing(self, mapped: Mapped) -> None:
-        lost = mapped.made.pop(3)
+        lost = mapped.made[3]
+        mapped.made[3:4] = [None]  # type: ignore[list-item]
         with pytest.raises(StorageError, match=f"1 of 10 partitions have no output, such as {lost['data']}"):
             mapped.publish()
 
@@ -220,6 +220,12 @@ class TestNothingIsPublished:
     def test_when_two_models_answered(self, mapped: Mapped) -> None:
         mapped.made[4] = predict(mapped.cut[4], f"{mapped.output_uri}4/", model_id="other")
         with pytest.raises(StorageError, match="the work of 2 models"):
+            mapped.publish()
+
+    @pytest.mark.parametrize("other", [{"columns": ["age"]}, {"format": "csv"}, {"id_columns": ["age"]}])
+    def test_when_a_task_was_asked_for_something_else(self, mapped: Mapped, other: dict[str, Any]) -> None:
+        mapped.made[4] = predict(mapped.cut[4], f"{mapped.output_uri}4/", **other)
+        with pytest.raises(StorageError, match=r"out/4/: .*#rows=400-500 was asked for otherwise"):
             mapped.publish()
 
     def test_when_outputs_are_elsewhere_or_no_folders(self, mapped: Mapped, tmp_path: Path) -> None:

@@ -537,6 +537,16 @@ class TestPublication:
         predict(f"{data}#rows=0-300", where, part_rows=100)
         assert below(tmp_path / "out") == once, "the same work gives the same bytes"
 
+    def test_a_folder_that_is_a_link_is_refused(self, server: RowServer, data: str, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        with pytest.raises(StorageError, match="a link, which would be replaced"):
+            predict(data, f"{tmp_path}/link/")
+        with pytest.raises(StorageError, match="no path has a NUL"):
+            predict(data, f"{tmp_path}/a\0b.csv")
+        assert not server.requests
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "rows.parquet"]
+
     @pytest.mark.parametrize("output", ["o.parquet", "o/"])
     def test_if_exists(self, server: RowServer, data: str, tmp_path: Path, output: str) -> None:
         where = f"{tmp_path}/out/{output}"

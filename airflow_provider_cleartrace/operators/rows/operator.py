@@ -160,6 +160,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
                 "model_id": self.model_id,
                 "data": source.uri,
                 "id_columns": list(plan.ids) or [ROW],
+                "columns": list(plan.carried),
                 "asked": self.asked_for(),
                 "provider_version": __version__,
             },
