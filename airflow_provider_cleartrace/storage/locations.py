@@ -234,7 +234,7 @@ def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_
     """Find the filesystem of a local path, a ``file://`` or an ``s3://`` URI.
 
     Raises:
-        StorageError: an empty path, one with a NUL, a bucket without a key, or a scheme that is not supported.
+        StorageError: an empty path, one with a NUL, a bucket without a key, or an unknown scheme.
     """
     text = os.fspath(uri)
     if "\0" in text:
