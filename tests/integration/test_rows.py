@@ -203,6 +203,17 @@ class TestExactness:
         assert list(written.columns[:3]) == ["row", "prediction", "driver_row"]
         assert written["driver_日本"].tolist() == [8.0, 2.0]
 
+    def test_a_name_of_a_megabyte_is_cut_in_what_the_task_returns_alone(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        name = "ü" * 500_000
+        pd.DataFrame({name: [1.0, 2.0]}).to_parquet(tmp_path / "d.parquet", index=False)
+        with row_server({name: {"dtype": "number"}}) as served:
+            connect(monkeypatch, served)
+            told = explain(str(tmp_path / "d.parquet"), tmp_path / "o.parquet")
+        assert all(len(each) < 600 for each in told["columns"])
+        assert read(tmp_path / "o.parquet")[f"driver_{name}"].tolist() == [1.0, 2.0]
+
     def test_five_thousand_features(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         names = [f"f{index}" for index in range(5000)]
         values = np.random.default_rng(0).normal(size=(60, 5000)).round(3)
