@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -381,6 +382,10 @@ class TestRefused:
         (tmp_path / ".p.csv.manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(ReportError, match="made by the model 'somebody-else', and this is a report of"):
             report(run_folder, tmp_path, predictions=f"{tmp_path}/p.csv")
+        shutil.copytree(run_folder / "calibrated", tmp_path / "calibrated")
+        (tmp_path / "calibrated" / "_SUCCESS").write_text(json.dumps(manifest))
+        with pytest.raises(ReportError, match="made by the model 'somebody-else', and this is a report of"):
+            report(run_folder, tmp_path, calibrated=f"{tmp_path}/calibrated/")
 
     @pytest.mark.parametrize("parameter", ["segments", "comparison"])
     def test_a_file_that_is_not_there_is_told_as_such(

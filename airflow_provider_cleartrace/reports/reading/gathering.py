@@ -120,6 +120,7 @@ def gather(known: Known, inputs: Inputs, s3: S3ClientFactory = default_s3_client
     if inputs.segments:
         told["segments"] = read_segments(locate(inputs.segments, s3))
     if inputs.calibrated:
+        _check_maker(Table(inputs.calibrated, s3), known.model_id)
         told["calibrated"] = read_calibrated(locate(inputs.calibrated, s3), asked)
     if inputs.comparison:
         told["comparison"] = read_comparison(locate(inputs.comparison, s3))
