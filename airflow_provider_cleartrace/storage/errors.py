@@ -17,6 +17,19 @@ _WORDS = re.compile("(?<=[a-z])(?=[A-Z])")
 """Between the words of an error's code: NoSuchBucket."""
 
 
+_S3_CODES = (
+    "ACCESS_DENIED",
+    "NO_SUCH_BUCKET",
+    "NO_SUCH_KEY",
+    "RESOURCE_NOT_FOUND",
+    "NETWORK_CONNECTION",
+    "SLOW_DOWN",
+    "INVALID_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH",
+)
+"""Codes that pyarrow's messages hold, and that say what is wrong."""
+
+
 @contextlib.contextmanager
 def named(uri: str) -> Iterator[None]:
     """Turn what a filesystem or boto3 raises into an error that names the file."""
@@ -38,7 +51,7 @@ def _reason(error: OSError) -> str:
     if error.errno is not None:
         return os.strerror(error.errno)
     text = str(error)
-    for code in ("ACCESS_DENIED", "NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
+    for code in _S3_CODES:
         if code in text:
             return code.replace("_", " ").lower()
     return type(error).__name__

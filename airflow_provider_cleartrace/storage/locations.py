@@ -234,7 +234,8 @@ def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_
     """Find the filesystem of a local path, a ``file://`` or an ``s3://`` URI.
 
     Raises:
-        StorageError: an empty path, one with a NUL, a bucket without a key, or an unknown scheme.
+        StorageError: an empty path, one with a NUL, a bucket without a key or with credentials, another
+            scheme.
     """
     text = os.fspath(uri)
     if "\0" in text:
@@ -245,8 +246,11 @@ def locate(uri: str | os.PathLike[str], s3_client: S3ClientFactory = default_s3_
     match scheme.lower():
         case "s3":
             path = rest.removesuffix("/")
-            if not all(path.split("/")) or "/" not in path:
-                raise StorageError(f"{text}: an S3 URI is s3://bucket/key, without empty parts")
+            bucket, *key = path.split("/")
+            if "@" in bucket or ":" in bucket:
+                raise StorageError("an S3 URI carries no credentials: they come by aws_conn_id or boto3")
+            if not key or {"", ".", ".."} & {bucket, *key}:
+                raise StorageError(f"{text}: an S3 URI is s3://bucket/key, without empty parts or dots alone")
             return Location(text, path, S3Access(s3_client))
         case "file":
             if not rest:

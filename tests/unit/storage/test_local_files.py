@@ -27,6 +27,36 @@ def file(tmp_path: Path, name: str, content: bytes) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("s3://canary-id:canary-secret@bucket/key", "^an S3 URI carries no credentials"),
+        ("s3://bucket/in/../key", "without empty parts or dots alone"),
+        ("s3://bucket//key", "without empty parts"),
+        ("s3://bucket", "an S3 URI is s3://bucket/key"),
+        ("gs://bucket/key", "gs:// is not supported"),
+        ("a\0b", "no path has a NUL"),
+        ("", "an empty path"),
+    ],
+)
+def test_a_place_that_is_none_is_refused_and_no_secret_of_it_told(uri: str, complaint: str) -> None:
+    with pytest.raises(StorageError, match=complaint) as caught:
+        locate(uri)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_store_that_cannot_be_reached_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "canary"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StorageError, match=r"^s3://bucket/rows\.csv: network connection$"):
+        locate("s3://bucket/rows.csv").is_file()
+
+
 class TestReading:
     @pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.csv.gz", "rows.parquet", "rows.pq"])
     def test_rows_come_in_blocks_of_the_columns_asked_for(self, tmp_path: Path, name: str) -> None:
