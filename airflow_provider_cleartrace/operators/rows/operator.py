@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cleartrace import __version__
 from airflow_provider_cleartrace.api.models import SchemaResult
 from airflow_provider_cleartrace.client import AsyncClearTrace
+from airflow_provider_cleartrace.client.settings import Settings
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
 from airflow_provider_cleartrace.lineage.columns import column_sources
 from airflow_provider_cleartrace.operators.arguments import one_of
@@ -129,11 +130,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         file_format = self._file_format()
         check_apart(target, source.root)
         where = RowFilter.parse(self.filter) if self.filter else None
-        with self.hook.get_conn() as client:
-            self._works_on(context, client, self.model_id)
-            schema = client.load(self.model_id).get_schema()
-            model = model_state(client, self.model_id, schema)
-            settings = client.session.settings
+        schema, model, settings = self._look_up(context)
         plan = plan_rows(
             source,
             schema,
@@ -177,6 +174,13 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
         self.log.info("%s", summary_of(source.uri, told))
         return self._manifest(context, model_id=self.model_id, data=source.uri, **told)
 
+    def _look_up(self, context: Context) -> tuple[SchemaResult, dict[str, Any], Settings]:
+        """What the server tells of the model; the client that asked is held no longer."""
+        with self.hook.get_conn() as client:
+            self._works_on(context, client, self.model_id)
+            schema = client.load(self.model_id).get_schema()
+            return schema, model_state(client, self.model_id, schema), client.session.settings
+
     def _file_format(self) -> str:
         target = self.locate(self.output_uri)
         if target.named_as_folder:
@@ -203,7 +207,7 @@ class RowsOperator(ClearTraceOperator, abc.ABC):
 
     def _run(
         self,
-        settings: Any,
+        settings: Settings,
         schema: SchemaResult,
         source: Source,
         plan: RowPlan,
