@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,11 +164,19 @@ def _raw_gradient(inputs: Inputs, result: Result) -> bool:
 
 
 def read_shares(uri: str, s3: S3ClientFactory = default_s3_client) -> list[tuple[str, float]]:
-    """The drivers that an Interpret task wrote: columns ``feature`` and ``share``."""
+    """The drivers that an Interpret task wrote: columns ``feature`` and ``share``.
+
+    Raises:
+        ReportError: a share is missing.
+        StorageError: a column is, or the file.
+    """
     shares: list[tuple[str, float]] = []
     for batch in Table(uri, s3).batches(["feature", "share"]):
         names = map(str, batch.column("feature").to_pylist())
-        shares += zip(names, numbers(batch, ["share"], uri)[:, 0].tolist(), strict=True)
+        told = numbers(batch, ["share"], uri)[:, 0].tolist()
+        if any(map(math.isnan, told)):
+            raise ReportError(f"{uri}: the column 'share' has missing or infinite values")
+        shares += zip(names, told, strict=True)
     return shares
 
 

@@ -248,6 +248,8 @@ class TestFiles:
     def test_of_drivers_are_those_of_an_interpret_task(self, tmp_path: Path) -> None:
         frame = pd.DataFrame({"feature": ["b", "a"], "share": [0.75, 0.25]})
         assert read_shares(written(frame, tmp_path / "d.csv")) == [("b", 0.75), ("a", 0.25)]
+        with pytest.raises(ReportError, match="the column 'share' has missing or infinite values"):
+            read_shares(written(frame.assign(share=np.nan), tmp_path / "n.csv"))
 
     def test_are_named_with_what_identifies_their_content(self, tmp_path: Path) -> None:
         told = whole_report(tmp_path)
