@@ -12,6 +12,7 @@ The transactions are synthetic: drawn by ``data/transactions/draw.py``. Needs th
 
 from __future__ import annotations
 
+import inspect
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -117,12 +118,15 @@ def suspicious_activity() -> None:
 
     # [START suspicious_review]
     if HITLOperator is not None:
+        # Early versions of the standard provider have one name for both timeouts.
+        has_own = "response_timeout" in inspect.signature(HITLOperator.__init__).parameters
+        limit = {"response_timeout" if has_own else "execution_timeout": TIME_TO_DECIDE}
         # Not ApprovalOperator, which skips what is behind a rejection: that has to be recorded as well.
         review = HITLOperator.partial(
             task_id="review",
             options=["Approve", "Reject"],
             defaults="Reject",  # when the time is over: silence approves nothing
-            response_timeout=TIME_TO_DECIDE,
+            **limit,
         )
         answers = review.expand_kwargs(drafts).output
     else:

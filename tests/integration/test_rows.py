@@ -113,7 +113,7 @@ def read(path: Path) -> pd.DataFrame:
         case ".parquet":
             return pq.read_table(path).to_pandas()
         case ".csv":
-            return pd.read_csv(path, dtype=texts)
+            return pd.read_csv(path, dtype=texts, float_precision="round_trip")
         case _:
             return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
 
