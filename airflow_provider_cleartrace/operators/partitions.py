@@ -6,14 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_cleartrace.hooks.aws import s3_client_factory
+from airflow_provider_cleartrace.operators.arguments import named_columns
 from airflow_provider_cleartrace.operators.manifest import manifest
+from airflow_provider_cleartrace.operators.rows.reader import RowPlan, RowReader
 from airflow_provider_cleartrace.storage.combining import PartitionOutput, combine
 from airflow_provider_cleartrace.storage.errors import StorageError
+from airflow_provider_cleartrace.storage.kinds import Kind
 from airflow_provider_cleartrace.storage.locations import locate
-from airflow_provider_cleartrace.storage.sources import find_source, split_range
+from airflow_provider_cleartrace.storage.sources import Source, find_source, split_range
 
 
-def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[str]:
+def partitions(
+    data: str, *, rows: int, id_columns: Sequence[str] | None = None, aws_conn_id: str | None = None
+) -> list[str]:
     """Cut an input into ranges, to be given to ``.expand(data=...)``.
 
     Rows keep their numbers: those of all partitions together are those of the whole input. Parquet files are
@@ -22,6 +27,8 @@ def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[
     Args:
         data: Path or URI of a file or folder, or a range of its rows.
         rows: Most rows of a partition.
+        id_columns: Columns that identify a row in the whole input: they are read here, since a task sees an
+            identity that comes twice in its own range alone.
         aws_conn_id: The connection for ``s3://``; None uses boto3's own credential chain.
 
     Returns:
@@ -29,6 +36,7 @@ def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[
 
     Raises:
         StorageError: there is nothing to read, or a file is damaged.
+        BadRowError: a row has the identity of a row before.
         ValueError: ``rows`` is not positive.
     """
     if rows < 1:
@@ -36,7 +44,27 @@ def partitions(data: str, *, rows: int, aws_conn_id: str | None = None) -> list[
     source = find_source(data, s3_client_factory(aws_conn_id))
     uri, total = split_range(data)[0], source.count()
     stop = total if source.stop is None else min(total, source.stop)
+    if id_columns:
+        _check_identities(source, named_columns("id_columns", id_columns), rows)
     return [f"{uri}#rows={start}-{min(start + rows, stop)}" for start in range(source.start, stop, rows)]
+
+
+def _check_identities(source: Source, ids: Sequence[str], rows: int) -> None:
+    """Read the identities alone, as a task does of parts that are finished."""
+    kinds: dict[str, Kind] = dict.fromkeys(ids, "any")
+    source.check(kinds)
+    plan = RowPlan(
+        ids=ids,
+        carried=(),
+        features=(),
+        kinds=kinds,
+        where=None,
+        batch_rows=rows,
+        part_rows=rows,
+        on_bad_rows=None,
+    )
+    for _ in RowReader(source, plan, is_done=lambda _: True):
+        pass
 
 
 def publish_partitions(

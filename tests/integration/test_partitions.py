@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from airflow_provider_cleartrace.operators.inference import ClearTracePredictOperator
 from airflow_provider_cleartrace.operators.partitions import partitions, publish_partitions
+from airflow_provider_cleartrace.operators.rows.reader import BadRowError
 from airflow_provider_cleartrace.storage.errors import StorageError
 from airflow_provider_cleartrace.storage.sources import find_source
 from tests.integration.airflow_tasks import context
@@ -70,6 +71,22 @@ def map_predict(data: str, output_uri: str, **arguments: Any) -> Mapped:
     cut = partitions(data, rows=ROWS // PARTITIONS)
     made = [predict(part, f"{output_uri}{index}/", **arguments) for index, part in enumerate(cut)]
     return Mapped(output_uri, cut, made)
+
+
+def test_an_identity_that_is_in_two_ranges_is_found_before_the_input_is_cut(tmp_path: Path) -> None:
+    data = str(tmp_path / "rows.csv")
+    frame = pd.DataFrame({"bank": "a", "id": [f"{row:03d}" for row in range(30)], "age": 1})
+    frame.to_csv(data, index=False)
+    assert len(partitions(data, rows=10, id_columns=["bank", "id"])) == 3
+    with pytest.raises(BadRowError, match=r"^row 1, bank 'a': a row before has the same 'bank'$"):
+        partitions(data, rows=10, id_columns=["bank"])
+    frame.loc[25, "id"] = "003"
+    frame.to_csv(data, index=False)
+    with pytest.raises(BadRowError, match=r"^row 25, id '003': a row before has the same 'id'$"):
+        partitions(data, rows=10, id_columns=["id"])
+    assert partitions(f"{data}#rows=10-30", rows=20, id_columns=["id"]) == [f"{data}#rows=10-30"]
+    with pytest.raises(StorageError, match="no column 'name'"):
+        partitions(data, rows=10, id_columns=["name"])
 
 
 @pytest.fixture(scope="module")

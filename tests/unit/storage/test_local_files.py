@@ -70,6 +70,23 @@ class TestReading:
         read = pa.Table.from_batches([block.batch for block in blocks]).to_pandas()
         assert read.astype(str).equals(frame[["b", "a"]].astype(str))
 
+    @pytest.mark.parametrize("group_rows", [60_001, 125_000, 140_000])
+    def test_a_row_group_of_any_size_is_read_whole_and_in_order(
+        self, tmp_path: Path, group_rows: int
+    ) -> None:
+        rows = range(140_001)
+        texts = pa.array([str(row) if row % 7 else None for row in rows]).dictionary_encode()
+        pq.write_table(
+            pa.table({"number": rows, "text": texts}), tmp_path / "t.parquet", row_group_size=group_rows
+        )
+
+        blocks = list(find_source(str(tmp_path / "t.parquet")).read(["text", "number"]))
+
+        read = pa.Table.from_batches([block.batch for block in blocks])
+        assert [block.first for block in blocks] == [block.batch["number"][0].as_py() for block in blocks]
+        assert read["number"].to_pylist() == list(rows)
+        assert read["text"].to_pylist() == texts.to_pylist()
+
     @pytest.mark.parametrize("start", [0, 2, 9])
     def test_a_csv_that_ends_before_its_range_is_refused(self, tmp_path: Path, start: int) -> None:
         place = file(tmp_path, "rows.csv", b"a\n1\n2\n3\n")
