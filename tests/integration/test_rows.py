@@ -405,17 +405,21 @@ class TestBadRows:
         kept = read(tmp_path / output.rstrip("/"))
         assert kept["id"].tolist() == FRAME[FRAME["age"] >= 19]["id"].tolist()
 
+    @pytest.mark.parametrize("rows", [ROWS, 5])
     def test_a_request_that_no_row_survives_is_no_fault_of_the_rows(
-        self, monkeypatch: pytest.MonkeyPatch, data: str, tmp_path: Path
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int
     ) -> None:
+        FRAME[:rows].to_parquet(tmp_path / "d.parquet")
+
         def refuse(*_: Any) -> Any:
             return 422, {"detail": "no such option"}
 
         with row_server(FEATURES, fault=refuse) as served:
             connect(monkeypatch, served)
             with pytest.raises(ValidationError, match="no such option"):
-                predict(data, tmp_path / "o.parquet", on_bad_rows="skip")
+                predict(str(tmp_path / "d.parquet"), tmp_path / "o.parquet", on_bad_rows="skip")
         assert len(served.requests) < 200
+        assert not (tmp_path / "o.parquet").exists()
 
     def test_a_cell_that_is_no_number_is_a_bad_row(self, server: RowServer, tmp_path: Path) -> None:
         frame = FRAME.astype({"age": object})

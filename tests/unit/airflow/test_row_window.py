@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from airflow_provider_cleartrace.operators.rows.pipeline import Answered, in_order
+from airflow_provider_cleartrace.operators.rows.asking import Answered
+from airflow_provider_cleartrace.operators.rows.pipeline import in_order
 from airflow_provider_cleartrace.operators.rows.reader import Batch, PartEnd
 
 PARTS = 50
