@@ -20,10 +20,10 @@ try:
     from airflow.dag_processing.dagbag import DagBag
 except ImportError:  # Airflow 2
     from airflow.models.dagbag import DagBag
-known = set(sys.modules)
+known = {name.partition(".")[0] for name in sys.modules}
 bag = DagBag(sys.argv[1])
 files = {dag.fileloc for dag in bag.dags.values()}
-loaded = {name.partition(".")[0] for name in set(sys.modules) - known}
+loaded = {name.partition(".")[0] for name in sys.modules} - known
 print(json.dumps([sorted(files), bag.import_errors, sorted(loaded)]))
 """
 
