@@ -19,7 +19,7 @@ EXTRAS_ORACLE := local,dev,oracle
 # Tests of what knows no Airflow. With Airflow 3.3's pins they run once; tests/unit/test_constraints.py sees
 # to it that the pins of Airflow 2.11 are the same where it matters.
 NO_AIRFLOW := $(addprefix tests/unit/,client comparison engine explanations local reports storage)
-NO_AIRFLOW += $(addprefix tests/integration/test_local_server_,bucket.py fuzz.py llm.py page.py)
+NO_AIRFLOW += tests/integration/test_guide.py $(addprefix tests/integration/test_local_server_,bucket.py fuzz.py llm.py page.py)
 # The project's own, and those of dependencies that come as source alone.
 BUILD_TOOLS := hatchling editables setuptools wheel
 
