@@ -12,24 +12,23 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_provider_cleartrace.api.errors import OuterProductError, ValidationError
 from airflow_provider_cleartrace.api.models import StatusResult
 from airflow_provider_cleartrace.client.async_driver import AsyncDriver
 from airflow_provider_cleartrace.client.exchange import Flow
-from airflow_provider_cleartrace.client.jobs import SHORTEST_LOOK, cancel_soon, wait_until_ended
+from airflow_provider_cleartrace.client.jobs import SHORTEST_LOOK, wait_until_ended
 from airflow_provider_cleartrace.client.polling import Ended, Ending, Patience
 from airflow_provider_cleartrace.client.retry import Backoff
 from airflow_provider_cleartrace.client.session import Session
 from airflow_provider_cleartrace.client.settings import Settings
+from airflow_provider_cleartrace.triggers.cancelling import cancel_for
 from airflow_provider_cleartrace.triggers.pool import SharedClient, borrow
 
 log = logging.getLogger(__name__)  # a trigger's own `log` would cost a kilobyte for each that waits
 
 START_SPREAD = 1.0
 """Seconds over which the first looks of triggers are spread: a restart starts thousands at one instant."""
-
 
 LOOKUP_PATIENCE = 120.0
 """Seconds for which a connection that cannot be read, or is not given, is asked for again."""
@@ -39,16 +38,11 @@ LAST_LOOK = 2 * SHORTEST_LOOK
 
 LOOKUP_BACKOFF = Backoff(first=1.0, factor=2.0, cap=30.0)
 
-
 HEARTBEAT = 600.0
 """Seconds after which a wait says that it still waits."""
 
-
 UNSEEN = "unseen"
 """What a wait notes in place of a status when a look failed."""
-
-_cancelling: set[asyncio.Task[None]] = set()
-"""Cancellations under way: the event loop itself would not keep them alive."""
 
 
 class ClearTraceJobTrigger(BaseTrigger):
@@ -140,52 +134,9 @@ class ClearTraceJobTrigger(BaseTrigger):
         )
 
     async def on_kill(self) -> None:
-        """Cancel the job, as somebody has ended the waiting task (Airflow 3.3+).
-
-        Airflow 3.3 repeats its own cancellation with every second that this takes, which would end the
-        request before its answer; the job is therefore cancelled by a task of its own.
-        """
-        if not self.cancel_on_kill:
-            return
-        cancelling = asyncio.create_task(self._cancel_unless_deferred())
-        _cancelling.add(cancelling)
-        cancelling.add_done_callback(_cancelling.discard)
-        await asyncio.shield(cancelling)
-
-    async def _cancel_unless_deferred(self) -> None:
-        try:
-            if await self._still_deferred():
-                log.info("%s of model %s: its task waits on, elsewhere", self.job, self.model_id)
-                return
-            async with borrow(self.cleartrace_conn_id) as shared:
-                settings, transport = await shared.ready()
-                stopped = await transport.run(cancel_soon(settings, self.model_id, self.job))
-        except Exception as error:  # nobody is left to hear of it
-            log.warning(
-                "%s of model %s could not be cancelled (%s) and may still run",
-                self.job,
-                self.model_id,
-                type(error).__name__,
-            )
-            return
-        fate = "cancelled" if stopped else "left running: the service has no cancel"
-        log.info("%s of model %s: %s", self.job, self.model_id, fate)
-
-    async def _still_deferred(self) -> bool:
-        """Whether the task waits, and so nobody ended it.
-
-        Airflow 3.3 calls :meth:`on_kill` also where a triggerer was silent for so long that another one took
-        its triggers over (apache/airflow #73454).
-        """
-        ti: Any = self.task_instance
-        if ti is None:
-            return False
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415  (Airflow 3 alone)
-
-        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-        )
-        return "deferred" in states.get(ti.run_id, {}).values()
+        """Cancel the job, as somebody has ended the waiting task (Airflow 3.3+)."""
+        if self.cancel_on_kill:
+            await cancel_for(self.task_instance, self.cleartrace_conn_id, self.model_id, self.job)
 
     def wait(self, settings: Settings) -> Flow[Ended]:
         """The wait itself, the same for an event loop and for a worker that blocks."""

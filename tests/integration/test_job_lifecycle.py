@@ -667,6 +667,13 @@ class TestTheTriggerer:
         assert service.passed[CANCEL] == 0
         assert service.passed[FIT] == 1
 
+    def test_lets_a_job_be_that_has_ended_before_the_kill(self, service: FaultProxy, named: str) -> None:
+        """Airflow tells a triggerer that slept of the end of a wait that another one has taken over."""
+        fit(model_id=named).execute(context())
+        trigger = ClearTraceJobTrigger(named, "fit", "cleartrace_default", started=0.0, cancel_on_kill=True)
+        asyncio.run(trigger.on_kill())
+        assert service.passed[CANCEL] == 0
+
     @pytest.mark.parametrize("ends", ["cleanup", "cancellation"])
     def test_cancels_nothing_when_it_stops(self, service: FaultProxy, named: str, ends: str) -> None:
         Task(lambda: fit(model_id=named, config=LONG)).crash()
